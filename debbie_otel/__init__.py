@@ -1,0 +1,1 @@
+"""Debbie watches AI-agent sessions on the wire."""

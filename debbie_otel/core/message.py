@@ -1,0 +1,231 @@
+"""JSON-RPC messages as they are seen on the wire.
+
+`parse_payload` is total: whatever the bytes, it returns messages and never raises. What is no
+JSON-RPC is a message of type `MessageType.UNKNOWN`.
+
+Source: JSON-RPC 2.0 specification, sections 4 (request), 5 (response) and 6 (batch). Departures
+that real servers make are accepted: no `jsonrpc` member, an `error` that is a string, a null id.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+JsonRpcId = int | float | str | None
+
+_NO_ID = msgspec.UNSET
+
+
+class MessageDirection(StrEnum):
+    """Who sent a message to whom."""
+
+    CLIENT_TO_SERVER = "client->server"
+    SERVER_TO_CLIENT = "server->client"
+
+    @property
+    def opposite(self) -> MessageDirection:
+        """The direction in which an answer travels."""
+        return _OPPOSITE[self]
+
+
+_OPPOSITE = {
+    MessageDirection.CLIENT_TO_SERVER: MessageDirection.SERVER_TO_CLIENT,
+    MessageDirection.SERVER_TO_CLIENT: MessageDirection.CLIENT_TO_SERVER,
+}
+
+
+class MessageType(StrEnum):
+    """What a message is, by its members alone."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+class RpcError(msgspec.Struct, frozen=True, gc=False):
+    """The `error` member of a response; `code` is None where it is not the specified object."""
+
+    code: int | None
+    message: str
+
+
+class InterceptedMessage(msgspec.Struct, gc=False):
+    """One JSON-RPC message.
+
+    Attributes:
+        direction: Who sent it.
+        type: What it is.
+        id: The id of a request or response; `msgspec.UNSET` where there is none. An id of a
+            forbidden type (boolean, array, object) is its JSON text behind a NUL, so that it
+            can collide with no real id.
+        method: Name of a request or notification, else None.
+        params: Raw JSON of `params`, `result` or `error`; empty where absent.
+        result: As params.
+        error: As params.
+        size: Bytes of the message's payload (of its share, in a batch), after decompression.
+        time_ns: When it was seen, nanoseconds since the epoch.
+        payload: The bytes of the whole WebSocket message that it came in.
+        versioned: Whether it has a `jsonrpc` member.
+
+    """
+
+    direction: MessageDirection
+    type: MessageType
+    time_ns: int
+    size: int
+    payload: bytes | bytearray | memoryview
+    id: JsonRpcId | msgspec.UnsetType = _NO_ID
+    method: str | None = None
+    params: msgspec.Raw | None = None
+    result: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+    versioned: bool = False
+
+    def decoded(self, member: str) -> Any:
+        """Decode `params`, `result` or `error`; None where absent or no valid JSON."""
+        raw: msgspec.Raw | None = getattr(self, member)
+        return None if raw is None else loads(raw)
+
+    def rpc_error(self) -> RpcError:
+        """Decode the `error` member, also in the malformed shapes that servers send."""
+        value = self.decoded("error")
+        if isinstance(value, dict):
+            code, text = value.get("code"), value.get("message")
+            return RpcError(
+                code if isinstance(code, int) and not isinstance(code, bool) else None,
+                text if isinstance(text, str) else "",
+            )
+        return RpcError(None, value if isinstance(value, str) else "")
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    id: int | float | str | msgspec.UnsetType | None = _NO_ID
+    method: str | None = None
+    params: msgspec.Raw | None = None
+    result: msgspec.Raw | msgspec.UnsetType | None = _NO_ID
+    error: msgspec.Raw | None = None
+    jsonrpc: msgspec.Raw | None = None
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+_NULL = msgspec.Raw(b"null")
+
+
+def loads(raw: bytes | bytearray | memoryview | msgspec.Raw) -> Any:
+    """Decode JSON, strictly first, then as Python's own parser takes it; None if neither can."""
+    try:
+        return _decode_any(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(bytes(raw))
+    except (ValueError, RecursionError):
+        return None
+
+
+def parse_payload(
+    payload: bytes | bytearray | memoryview, direction: MessageDirection, time_ns: int
+) -> list[InterceptedMessage]:
+    """Return the messages in one WebSocket message: one, or one per entry of a batch.
+
+    Args:
+        payload: The whole message, defragmented and decompressed.
+        direction: Who sent it.
+        time_ns: When, nanoseconds since the epoch.
+
+    """
+    try:
+        envelope = _decode_envelope(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_unusual(payload, direction, time_ns)
+    return [_message(envelope, payload, len(payload), direction, time_ns)]
+
+
+def _message(
+    envelope: _Envelope,
+    payload: bytes | bytearray | memoryview,
+    size: int,
+    direction: MessageDirection,
+    time_ns: int,
+) -> InterceptedMessage:
+    result, error, method = envelope.result, envelope.error, envelope.method
+    if method is not None:
+        kind = MessageType.NOTIFICATION if envelope.id is _NO_ID else MessageType.REQUEST
+    elif error is not None and error != _NULL:
+        kind = MessageType.ERROR
+    elif result is not _NO_ID:
+        kind = MessageType.RESPONSE
+    else:
+        kind = MessageType.UNKNOWN
+    return InterceptedMessage(
+        direction,
+        kind,
+        time_ns,
+        size,
+        payload,
+        envelope.id,
+        method,
+        envelope.params,
+        _NULL if result is None else None if result is _NO_ID else result,
+        error,
+        envelope.jsonrpc is not None,
+    )
+
+
+def _parse_unusual(
+    payload: bytes | bytearray | memoryview, direction: MessageDirection, time_ns: int
+) -> list[InterceptedMessage]:
+    """Parse batches, envelopes with members of odd types, and JSON that only Python accepts."""
+    value: Any
+    try:
+        value = _decode_batch(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = loads(payload)
+    entries = value if isinstance(value, list) and value else [value]
+    messages = []
+    for entry in entries:
+        if isinstance(entry, msgspec.Raw):
+            size = len(bytes(entry))
+            try:
+                envelope = _decode_envelope(entry)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                envelope = _odd_envelope(loads(entry))
+        else:
+            size = len(payload) // len(entries)
+            envelope = _odd_envelope(entry)
+        messages.append(_message(envelope, payload, size, direction, time_ns))
+    return messages
+
+
+def _odd_envelope(value: Any) -> _Envelope:
+    if not isinstance(value, dict):
+        return _Envelope()
+    envelope = _Envelope(jsonrpc=_NULL if "jsonrpc" in value else None)
+    method = value.get("method")
+    if "method" in value and not isinstance(method, str):
+        return envelope  # neither a call nor an answer that anyone could match
+    envelope.method = None if method is None else _encodable(method)
+    if "id" in value:
+        identifier = value["id"]
+        if isinstance(identifier, str):
+            identifier = _encodable(identifier)
+        elif isinstance(identifier, bool) or not isinstance(identifier, int | float | None):
+            identifier = "\0" + json.dumps(identifier)
+        envelope.id = identifier
+    for member in ("params", "result", "error"):
+        if member in value:
+            setattr(envelope, member, msgspec.Raw(json.dumps(value[member]).encode()))
+    return envelope
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON can hold and UTF-8 (so OTLP) cannot."""
+    return text.encode("utf-8", "replace").decode()
