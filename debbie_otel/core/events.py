@@ -105,6 +105,15 @@ class UsageReported(_Event, frozen=True, eq=False):
     output_tokens: int
 
 
+class ErrorReported(_Event, frozen=True, eq=False):
+    """The agent told of an error outside any response, such as a retry of its model call."""
+
+    turn: Turn | None
+    error_type: str
+    message: str
+    will_retry: bool
+
+
 Event = (
     MessageSeen
     | SessionStarted
@@ -120,4 +129,5 @@ Event = (
     | NotificationSeen
     | StraySeen
     | UsageReported
+    | ErrorReported
 )

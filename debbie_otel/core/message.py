@@ -79,7 +79,7 @@ class InterceptedMessage(msgspec.Struct, gc=False):
     type: MessageType
     time_ns: int
     size: int
-    payload: bytes | bytearray | memoryview
+    payload: bytes
     id: JsonRpcId | msgspec.UnsetType = _NO_ID
     method: str | None = None
     params: msgspec.Raw | None = None
@@ -119,7 +119,7 @@ _decode_any = msgspec.json.Decoder().decode
 _NULL = msgspec.Raw(b"null")
 
 
-def loads(raw: bytes | bytearray | memoryview | msgspec.Raw) -> Any:
+def loads(raw: bytes | msgspec.Raw) -> Any:
     """Decode JSON, strictly first, then as Python's own parser takes it; None if neither can."""
     try:
         return _decode_any(raw)
@@ -132,7 +132,7 @@ def loads(raw: bytes | bytearray | memoryview | msgspec.Raw) -> Any:
 
 
 def parse_payload(
-    payload: bytes | bytearray | memoryview, direction: MessageDirection, time_ns: int
+    payload: bytes, direction: MessageDirection, time_ns: int
 ) -> list[InterceptedMessage]:
     """Return the messages in one WebSocket message: one, or one per entry of a batch.
 
@@ -151,7 +151,7 @@ def parse_payload(
 
 def _message(
     envelope: _Envelope,
-    payload: bytes | bytearray | memoryview,
+    payload: bytes,
     size: int,
     direction: MessageDirection,
     time_ns: int,
@@ -181,7 +181,7 @@ def _message(
 
 
 def _parse_unusual(
-    payload: bytes | bytearray | memoryview, direction: MessageDirection, time_ns: int
+    payload: bytes, direction: MessageDirection, time_ns: int
 ) -> list[InterceptedMessage]:
     """Parse batches, envelopes with members of odd types, and JSON that only Python accepts."""
     value: Any

@@ -38,6 +38,7 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
         ended_ns: None while it lives.
         turns: Turns opened; so for calls, tools, errors, messages.
         resumed: Whether it had lived before on another connection.
+        handle: Whatever the recorder of spans keeps with it; the core does not look at it.
 
     """
 
@@ -53,6 +54,8 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
     errors: int = 0
     messages: int = 0
     resumed: bool = False
+    agent_id: str | None = None
+    handle: Any = None
 
 
 class TraceContext(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +76,8 @@ class Turn(msgspec.Struct, eq=False, kw_only=True):
         method: Method of the message that opened it.
         stop_reason: The protocol's own word for why it ended.
         error_type: As `error.type` of OpenTelemetry; None without an error.
+        input: The user's words, and `output`, the agent's: content, cut to a bound.
+        handle: As in SessionInfo.
 
     """
 
@@ -94,6 +99,9 @@ class Turn(msgspec.Struct, eq=False, kw_only=True):
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    input: str | None = None
+    output: str | None = None
+    handle: Any = None
 
 
 class Call(msgspec.Struct, eq=False, kw_only=True):
