@@ -81,6 +81,11 @@ class PendingCalls:
                     del self._behind[direction, call_id]
         return entry
 
+    def oldest_ns(self) -> int | None:
+        """When the oldest request was sent, as far as ids are unique; safe on other threads."""
+        heads = [next(iter(list(queue.values())), None) for queue in self._queues.values()]
+        return min((head.call.started_ns for head in heads if head is not None), default=None)
+
     def take_all(self) -> list[Pending]:
         """Remove and return every request."""
         entries = list(self)

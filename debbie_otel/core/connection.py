@@ -68,6 +68,10 @@ class Connection:
         """Open requests of both directions."""
         return [entry.call for entry in self._pending]
 
+    def oldest_call_ns(self) -> int | None:
+        """When the oldest open request was sent; None without one."""
+        return self._pending.oldest_ns()
+
     # -- life --------------------------------------------------------------------------------
 
     def recognise_subprotocol(self, name: str) -> None:
@@ -116,7 +120,7 @@ class Connection:
         method = message.method or ""
         fields = Fields(message)
         seen = len(out)
-        session, named = self._directory.route(message, fields, out)
+        session, named = self._directory.route(message, out)
         rules = self.dialect.on_message.get(method, ())
         call = Call(
             session=session.info,
@@ -128,6 +132,7 @@ class Connection:
             turn=self._turn(session, fields),
             trace=_trace_context(message, fields),
             params=message.params,
+            versioned=message.versioned,
         )
         session.info.calls += 1
         entry = Pending(call, session, named)
@@ -155,6 +160,8 @@ class Connection:
             if rule.role == "waits_for_user":
                 call.waits_for_user = True
             elif rule.role == "turn" and (rule.until == "response" or not session.busy):
+                # A client that comes back names its session with the first turn.
+                self._directory.confirm(entry.named, call.started_ns, out)
                 call.opens_turn = True
                 call.turn = session.open_turn(
                     call.started_ns,
@@ -177,12 +184,14 @@ class Connection:
                     turn=call.turn,
                     arguments=fields.gather(rule.arguments),
                 )
+                if call.tool is not None:
+                    call.tool.is_call = True
 
     def _notification(self, message: InterceptedMessage, out: list[Event]) -> None:
         method, now = message.method or "", message.time_ns
         fields = Fields(message)
         seen = len(out)
-        session, _ = self._directory.route(message, fields, out)
+        session, _ = self._directory.route(message, out)
         rules = [
             rule
             for rule in self.dialect.on_message.get(method, ())

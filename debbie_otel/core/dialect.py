@@ -12,6 +12,7 @@ $null $absent $present $empty $nonempty $true $integer $string.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -250,8 +251,7 @@ class Dialect:
     Attributes:
         on_message: method -> rules on that request or notification.
         on_response: method -> rules on its response.
-        session_keys: `"name"` in JSON, for each member that can name a session: a payload that
-            holds none of them names none.
+        session_paths: Where messages name their session.
 
     """
 
@@ -261,9 +261,7 @@ class Dialect:
         self.agent = document.agent or document.name
         self.named_sessions = document.session.named
         self.session_paths = document.session.id
-        self.session_keys = tuple(
-            {f'"{path.rpartition(".")[2]}"'.encode() for path in document.session.id}
-        )
+        self._decode_names = _names_decoder(document.session.id)
         self.turn_paths = document.turn_id
         self.on_message: dict[str, tuple[Rule, ...]] = {}
         self.on_response: dict[str, tuple[Rule, ...]] = {}
@@ -305,6 +303,25 @@ class Dialect:
                         where, f"unknown word {wanted} for {path}", "known: " + " ".join(_WORDS)
                     )
 
+    def session_named(self, message: InterceptedMessage) -> str | None:
+        """Return the session that a message's `params` name.
+
+        Decodes nothing but the members in question: messages may be large, and most name none.
+        """
+        if message.params is None or self._decode_names is None:
+            return None
+        try:
+            value = self._decode_names(message.params)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Fields(message).text(self.session_paths)
+        for path in self.session_paths:
+            found: Any = value
+            for name in path.split(".")[1:]:
+                found = getattr(found, name, None)
+            if isinstance(found, str) and found:
+                return found
+        return None
+
     def recognises(self, message: InterceptedMessage) -> bool:
         """Tell whether a message shows one of the signs of this dialect."""
         if message.type not in (MessageType.REQUEST, MessageType.NOTIFICATION):
@@ -315,3 +332,25 @@ class Dialect:
             and (not sign.when or Fields(message).holds(sign.when))
             for sign in self.document.detect
         )
+
+
+def _names_decoder(paths: list[str]) -> Callable[[msgspec.Raw], Any] | None:
+    """Return a decoder of `params` that reads the members on `paths` alone, as text."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        first, *names = path.split(".")
+        if first != "params" or not names:
+            continue
+        branch = tree
+        for name in names[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[names[-1]] = None
+    return msgspec.json.Decoder(_struct_of(tree)).decode if tree else None
+
+
+def _struct_of(tree: dict[str, Any]) -> type[msgspec.Struct]:
+    fields = [
+        (name, (str if branch is None else _struct_of(branch)) | None, None)
+        for name, branch in tree.items()
+    ]
+    return msgspec.defstruct("Names", fields, gc=False)

@@ -2,8 +2,8 @@
 
 It is the session that the message names, if that one is known; else the connection's own. The
 server's word makes a session known (the answer to a start, a message of its own), never a client's
-request alone, which may name one that does not exist. Where a connection has no named session yet,
-a request that succeeded counts as the server's word too: a client that comes back.
+request alone, which may name one that does not exist. Only where a connection has no named session
+yet, a request that opens a turn or that succeeded will do: a client that comes back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from debbie_otel.core.dialect import Dialect, Fields
+from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.events import Event
 from debbie_otel.core.message import InterceptedMessage, MessageDirection
 from debbie_otel.core.model import SessionInfo
@@ -91,17 +91,9 @@ class Directory:
         if not self.own.live:
             self.own.info.dialect, self.own.info.agent = dialect.name, dialect.agent
 
-    def route(
-        self, message: InterceptedMessage, fields: Fields, out: list[Event]
-    ) -> tuple[Session, str | None]:
+    def route(self, message: InterceptedMessage, out: list[Event]) -> tuple[Session, str | None]:
         """Return the session of a message, and the id that it named if that is not known."""
-        keys = self._dialect.session_keys
-        payload = (
-            bytes(message.payload) if isinstance(message.payload, memoryview) else message.payload
-        )
-        if not any(key in payload for key in keys):
-            return self.own, None
-        named = fields.text(self._dialect.session_paths)
+        named = self._dialect.session_named(message)
         if named is None or named == self.own.info.id:
             return self.own, None
         session = self._named.get(named)
@@ -128,7 +120,7 @@ class Directory:
         return session
 
     def confirm(self, named: str | None, time_ns: int, out: list[Event]) -> Session | None:
-        """Take the success of a request for the server's word on the session that it named."""
+        """Begin the session that a request named, on a connection that has none yet."""
         return None if named is None or self._named else self.begin(named, time_ns, out)
 
     def stop(

@@ -107,10 +107,10 @@ class InterceptedMessage(msgspec.Struct, gc=False):
 class _Envelope(msgspec.Struct, gc=False):
     id: int | float | str | msgspec.UnsetType | None = _NO_ID
     method: str | None = None
-    params: msgspec.Raw | None = None
-    result: msgspec.Raw | msgspec.UnsetType | None = _NO_ID
-    error: msgspec.Raw | None = None
-    jsonrpc: msgspec.Raw | None = None
+    params: msgspec.Raw | msgspec.UnsetType = _NO_ID
+    result: msgspec.Raw | msgspec.UnsetType = _NO_ID
+    error: msgspec.Raw | msgspec.UnsetType = _NO_ID
+    jsonrpc: msgspec.Raw | msgspec.UnsetType = _NO_ID
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
@@ -156,10 +156,11 @@ def _message(
     direction: MessageDirection,
     time_ns: int,
 ) -> InterceptedMessage:
-    result, error, method = envelope.result, envelope.error, envelope.method
+    params, result, error = envelope.params, envelope.result, envelope.error
+    method = envelope.method
     if method is not None:
         kind = MessageType.NOTIFICATION if envelope.id is _NO_ID else MessageType.REQUEST
-    elif error is not None and error != _NULL:
+    elif error is not _NO_ID and error != _NULL:
         kind = MessageType.ERROR
     elif result is not _NO_ID:
         kind = MessageType.RESPONSE
@@ -173,10 +174,10 @@ def _message(
         payload,
         envelope.id,
         method,
-        envelope.params,
-        _NULL if result is None else None if result is _NO_ID else result,
-        error,
-        envelope.jsonrpc is not None,
+        None if params is _NO_ID else params,
+        None if result is _NO_ID else result,
+        None if error is _NO_ID else error,
+        envelope.jsonrpc is not _NO_ID,
     )
 
 
@@ -208,9 +209,9 @@ def _parse_unusual(
 def _odd_envelope(value: Any) -> _Envelope:
     if not isinstance(value, dict):
         return _Envelope()
-    envelope = _Envelope(jsonrpc=_NULL if "jsonrpc" in value else None)
+    envelope = _Envelope(jsonrpc=_NULL if "jsonrpc" in value else _NO_ID)
     method = value.get("method")
-    if "method" in value and not isinstance(method, str):
+    if method is not None and not isinstance(method, str):
         return envelope  # neither a call nor an answer that anyone could match
     envelope.method = None if method is None else _encodable(method)
     if "id" in value:

@@ -115,6 +115,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
         response_bytes: 0 until answered.
         waits_for_user: Whether a person has to answer it.
         error_code: JSON-RPC error code; None without one.
+        versioned: Whether the request had a `jsonrpc` member.
 
     """
 
@@ -136,6 +137,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
     error_type: str | None = None
     error_message: str = ""
     waits_for_user: bool = False
+    versioned: bool = False
 
 
 class Tool(msgspec.Struct, eq=False, kw_only=True):
@@ -146,6 +148,7 @@ class Tool(msgspec.Struct, eq=False, kw_only=True):
         arguments: Its arguments, decoded JSON, for loop analysis and (if captured) content.
         result: Its result likewise; None where the wire does not tell.
         reported: The wire told of it only after the fact, without times.
+        is_call: It is a request of its own (MCP's tools/call), whose span is its span.
 
     """
 
@@ -162,6 +165,7 @@ class Tool(msgspec.Struct, eq=False, kw_only=True):
     error_type: str | None = None
     error_message: str = ""
     reported: bool = False
+    is_call: bool = False
 
 
 class Stream(msgspec.Struct, eq=False, kw_only=True):

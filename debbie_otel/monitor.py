@@ -1,0 +1,85 @@
+"""DebbieMonitor: the live connections and sessions, and who wants to hear of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from debbie_otel.core.connection import Connection
+from debbie_otel.core.directory import Limits, Sessions
+from debbie_otel.core.events import Event
+from debbie_otel.core.session import Session
+from debbie_otel.failopen import FailOpen
+
+Subscriber = Callable[[Event], None]
+
+
+class DebbieMonitor:
+    """Knows what is alive, and passes events on.
+
+    Args:
+        limits: Bounds on sessions and calls.
+        guard: What happens when a subscriber fails.
+
+    Attributes:
+        sessions: The named sessions, shared by all connections.
+
+    """
+
+    def __init__(self, limits: Limits | None = None, guard: FailOpen | None = None) -> None:
+        self.sessions = Sessions(limits)
+        self._guard = guard or FailOpen()
+        self._connections: dict[str, Connection] = {}
+        self._subscribers: list[Subscriber] = []
+
+    # -- what is alive -----------------------------------------------------------------------
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open connections; a copy, safe on other threads."""
+        return list(self._connections.values())
+
+    def live_sessions(self) -> list[Session]:
+        """Return every session that has started and not ended."""
+        found = {id(s): s for c in self.connections for s in c.sessions if s.live}
+        return list(found.values())
+
+    def oldest_call_age(self, dialect: str, now_ns: int) -> float:
+        """Return the age of the oldest unanswered call in seconds; 0 without one."""
+        ages = [
+            now_ns - sent
+            for connection in self.connections
+            if connection.dialect.name == dialect
+            and (sent := connection.oldest_call_ns()) is not None
+        ]
+        return max(ages, default=0) / 1e9
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a connection."""
+        self._connections[connection.key] = connection
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.pop(connection.key, None)
+
+    # -- who listens -------------------------------------------------------------------------
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Have `subscriber` called with each event, on the thread of the wire.
+
+        Returns:
+            What ends the subscription.
+
+        """
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Pass events on to all subscribers."""
+        if not self._subscribers:
+            return
+        for event in events:
+            for subscriber in self._subscribers:
+                try:
+                    subscriber(event)
+                except Exception as error:  # noqa: BLE001 - a subscriber must not cost a message
+                    self._guard.failed("an event subscriber", error)

@@ -1,0 +1,67 @@
+"""Console commentary: one line an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from debbie_otel.core import events as ev
+from debbie_otel.core.model import Outcome
+
+PREFIX = "[DEBBIE]"
+
+
+def comment(event: ev.Event) -> str | None:
+    """Return the line for an event; None where it is not worth one."""
+    text = _text(event)
+    return None if text is None else f"{PREFIX} {_printable(text)}"
+
+
+def commentator(write: Callable[[str], None]) -> Callable[[ev.Event], None]:
+    """Return a subscriber that writes the line of each event."""
+
+    def subscriber(event: ev.Event) -> None:
+        line = comment(event)
+        if line is not None:
+            write(line)
+
+    return subscriber
+
+
+def _text(event: ev.Event) -> str | None:
+    match event:
+        case ev.SessionStarted(session=session):
+            return f"Session {'resumed' if session.resumed else 'started'}: {session.id}"
+        case ev.SessionEnded(session=session, reason=reason):
+            return (
+                f"Session ended: {session.id} ({reason}; {_count(session.turns, 'turn')}, "
+                f"{_count(session.tools, 'tool call')}, {_count(session.errors, 'error')})"
+            )
+        case ev.ToolEnded(tool=tool):
+            how = "reported" if tool.reported else _duration(event.time_ns - tool.started_ns)
+            failed = "" if tool.outcome is Outcome.COMPLETED else f" - {tool.outcome}"
+            return f"Tool execution: {tool.name} (duration: {how}){failed}"
+        case ev.TurnEnded(turn=turn) if turn.outcome is not Outcome.COMPLETED:
+            why = turn.error_message or turn.error_type or turn.stop_reason or ""
+            return f"Turn {turn.number} {turn.outcome}" + (f": {why}" if why else "")
+        case ev.TurnEnded(turn=turn):
+            return f"Turn {turn.number} completed in {_duration(event.time_ns - turn.started_ns)}"
+        case ev.CallEnded(call=call) if call.outcome is Outcome.FAILED and not call.opens_turn:
+            return f"Error: {call.method} failed: {call.error_message or call.error_type}"
+        case ev.ErrorReported():
+            retry = " (the agent tries again)" if event.will_retry else ""
+            return f"Error reported: {event.message or event.error_type}{retry}"
+    return None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _duration(ns: int) -> str:
+    return f"{ns / 1e6:.0f}ms" if ns < 10**9 else f"{ns / 1e9:.1f}s"
+
+
+def _printable(text: str) -> str:
+    """Keep what comes from the wire from moving the cursor, and short."""
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text if len(text) <= 240 else text[:239] + "…"

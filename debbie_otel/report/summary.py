@@ -1,0 +1,128 @@
+"""Totals of what was seen, and the table that shows them."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from statistics import quantiles
+
+from rich.table import Table
+
+from debbie_otel.core import events as ev
+from debbie_otel.core.message import MessageDirection, MessageType
+from debbie_otel.core.model import Call, Outcome
+
+_RECENT = 1000
+_MAX_METHODS = 200
+
+
+class MethodTimes:
+    """Response times of one method: the last thousand, milliseconds."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.errors = 0
+        self.times: deque[float] = deque(maxlen=_RECENT)
+
+    def add(self, call: Call) -> None:
+        """Add a call that has ended."""
+        self.calls += 1
+        self.errors += call.outcome is Outcome.FAILED
+        if call.ended_ns is not None and call.outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            self.times.append((call.ended_ns - call.started_ns) / 1e6)
+
+    def quantile(self, percent: int) -> float | None:
+        """Return a percentile in milliseconds; None without data."""
+        if len(self.times) < 2:
+            return self.times[0] if self.times else None
+        return quantiles(self.times, n=100, method="inclusive")[percent - 1]
+
+
+class Summary:
+    """Counts events; subscribe it to a monitor.
+
+    Attributes:
+        messages: By direction and type.
+        methods: Requests by method, `_OTHER` beyond two hundred.
+        tools: Executions by name and outcome.
+
+    """
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.turns: Counter[Outcome] = Counter()
+        self.messages: Counter[tuple[MessageDirection, MessageType]] = Counter()
+        self.methods: dict[str, MethodTimes] = {}
+        self.tools: Counter[tuple[str, Outcome]] = Counter()
+        self.errors = 0
+        self.streams = 0
+        self.dialects: set[str] = set()
+
+    def __call__(self, event: ev.Event) -> None:
+        """Count one event."""
+        match event:
+            case ev.MessageSeen(message=message):
+                self.messages[message.direction, message.type] += 1
+                self.dialects.add(event.session.dialect)
+            case ev.SessionStarted():
+                self.sessions += 1
+            case ev.TurnEnded(turn=turn) if turn.outcome is not None:
+                self.turns[turn.outcome] += 1
+                told = turn.call is not None and turn.call.outcome is turn.outcome
+                self.errors += turn.outcome is Outcome.FAILED and not told
+            case ev.CallEnded(call=call):
+                self._method(call.method).add(call)
+                self.errors += call.outcome is Outcome.FAILED
+            case ev.ToolEnded(tool=tool) if tool.outcome is not None:
+                self.tools[tool.name, tool.outcome] += 1
+                self.errors += tool.outcome is Outcome.FAILED and not tool.is_call
+            case ev.StreamEnded():
+                self.streams += 1
+
+    def _method(self, name: str) -> MethodTimes:
+        if name not in self.methods and len(self.methods) >= _MAX_METHODS:
+            name = "_OTHER"
+        return self.methods.setdefault(name, MethodTimes())
+
+    def tables(self) -> list[Table]:
+        """Return what was seen as tables for a console."""
+        totals = Table(title="What Debbie saw", title_justify="left")
+        totals.add_column("")
+        totals.add_column("count", justify="right")
+        totals.add_column("of which")
+        totals.add_row("sessions", str(self.sessions), ", ".join(sorted(self.dialects)))
+        totals.add_row("turns", str(self.turns.total()), _parts(self.turns))
+        by_type: Counter[MessageType] = Counter()
+        for (_, kind), count in self.messages.items():
+            by_type[kind] += count
+        totals.add_row("messages", str(self.messages.total()), _parts(by_type))
+        by_outcome: Counter[Outcome] = Counter()
+        for (_, outcome), count in self.tools.items():
+            by_outcome[outcome] += count
+        totals.add_row("tool calls", str(self.tools.total()), _parts(by_outcome))
+        totals.add_row("errors", str(self.errors), "")
+        totals.add_row("streams", str(self.streams), "")
+        return [totals, self._times()]
+
+    def _times(self) -> Table:
+        table = Table(title="Response times", title_justify="left")
+        table.add_column("method")
+        for heading in ("calls", "errors", "p50 ms", "p95 ms", "max ms"):
+            table.add_column(heading, justify="right")
+        for name, times in sorted(self.methods.items(), key=lambda item: -item[1].calls):
+            table.add_row(
+                name,
+                str(times.calls),
+                str(times.errors),
+                _ms(times.quantile(50)),
+                _ms(times.quantile(95)),
+                _ms(max(times.times, default=None)),
+            )
+        return table
+
+
+def _parts(counts: Counter[Outcome] | Counter[MessageType]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,78 @@
+"""One service per dialect: where its spans and measurements go.
+
+`service.name` is `<dialect>-agent` unless the user chose one, and a connection's dialect may be
+known only by its first message; so services are made when they are first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from debbie_otel.core.dialect import Dialect
+from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.telemetry.pipeline import Pipeline
+from debbie_otel.telemetry.recorder import RecorderOptions
+from debbie_otel.telemetry.spans import SpanWriter
+
+
+class Service(msgspec.Struct, frozen=True):
+    """Where the telemetry of one dialect goes."""
+
+    name: str
+    writer: SpanWriter
+    instruments: Instruments
+
+
+class TelemetryHub:
+    """Makes services on the pipeline.
+
+    Args:
+        pipeline: Where everything leaves.
+        options: How events become spans.
+        method_limit: Names per metric attribute that are told apart.
+        oldest_call_age: Reads the age of the oldest open call, in seconds, of a dialect.
+
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        options: RecorderOptions,
+        method_limit: int,
+        oldest_call_age: Callable[[str], float],
+    ) -> None:
+        self.pipeline = pipeline
+        self.options = options
+        self._method_limit = method_limit
+        self._oldest_call_age = oldest_call_age
+        self._services: dict[str, Service] = {}
+
+    def service(self, dialect: Dialect) -> Service:
+        """Return the service of a dialect."""
+        service = self._services.get(dialect.name)
+        if service is None:
+            service = self._services[dialect.name] = self._make(dialect)
+        return service
+
+    def _make(self, dialect: Dialect) -> Service:
+        name = f"{dialect.name}-agent"
+        pipeline = self.pipeline
+        instruments = Instruments(
+            dialect.name,
+            mcp=dialect.document.rpc_system == "mcp",
+            methods={*dialect.on_message, *dialect.on_response},
+            limit=self._method_limit,
+        )
+        instruments.levels.oldest_call_age = lambda: self._oldest_call_age(dialect.name)
+        instruments.register(pipeline.meter(name))
+        pipeline.add_histograms(name, instruments.histograms)
+        writer = SpanWriter(
+            pipeline.on_end,
+            pipeline.resource(name),
+            pipeline.scope,
+            pipeline.sampler,
+            pipeline.id_generator,
+        )
+        return Service(name, writer, instruments)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from debbie_otel.core.message import (
+    InterceptedMessage,
+    MessageDirection,
+    MessageType,
+    RpcError,
+    parse_payload,
+)
+
+C2S = MessageDirection.CLIENT_TO_SERVER
+UNSET = msgspec.UNSET
+
+
+def parse(payload: bytes) -> list[InterceptedMessage]:
+    return parse_payload(payload, C2S, 7)
+
+
+def one(payload: bytes) -> InterceptedMessage:
+    (message,) = parse(payload)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind", "identifier"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"method":"a"}', MessageType.REQUEST, 1),
+        (b'{"id":"x","method":"a","params":[1]}', MessageType.REQUEST, "x"),
+        (b'{"id":null,"method":"a"}', MessageType.REQUEST, None),
+        (b'{"id":1.5,"method":"a"}', MessageType.REQUEST, 1.5),
+        (b'{"id":123456789012345678901234567890,"method":"a"}', MessageType.REQUEST, 123456789012345678901234567890),
+        (b'{"id":true,"method":"a"}', MessageType.REQUEST, "\0true"),
+        (b'{"id":[1],"method":"a"}', MessageType.REQUEST, "\0[1]"),
+        (b'{"jsonrpc":"2.0","method":"a"}', MessageType.NOTIFICATION, UNSET),
+        (b'{"id":1,"result":{}}', MessageType.RESPONSE, 1),
+        (b'{"id":1,"result":null}', MessageType.RESPONSE, 1),
+        (b'{"id":1,"result":null,"error":null}', MessageType.RESPONSE, 1),
+        (b'{"id":1,"result":5,"error":null}', MessageType.RESPONSE, 1),
+        (b'{"id":1,"error":{"code":-1,"message":"m"}}', MessageType.ERROR, 1),
+        (b'{"error":"Unknown command: nope","id":23}', MessageType.ERROR, 23),
+        (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700}}', MessageType.ERROR, None),
+        (b'{"result":1}', MessageType.RESPONSE, UNSET),
+        (b'{"id":1}', MessageType.UNKNOWN, 1),
+        (b'{"id":1,"method":5}', MessageType.UNKNOWN, UNSET),
+        (b"{}", MessageType.UNKNOWN, UNSET),
+        (b"[]", MessageType.UNKNOWN, UNSET),
+        (b"", MessageType.UNKNOWN, UNSET),
+        (b"not json", MessageType.UNKNOWN, UNSET),
+        (b"5", MessageType.UNKNOWN, UNSET),
+        (b'{"method":"a"', MessageType.UNKNOWN, UNSET),
+        (b"\xff\xfe", MessageType.UNKNOWN, UNSET),
+    ],
+)  # fmt: skip
+def test_a_message_is_what_its_members_say(
+    payload: bytes, kind: MessageType, identifier: Any
+) -> None:
+    message = one(payload)
+    assert message.type is kind
+    assert message.id == identifier
+    assert type(message.id) is type(identifier)
+    assert message.size == len(payload)
+    assert message.time_ns == 7
+
+
+def test_members_are_decoded_on_demand() -> None:
+    message = one(b'{"id":1,"method":"a","params":{"b":[1,null]}}')
+    assert message.decoded("params") == {"b": [1, None]}
+    assert message.decoded("result") is None
+    assert not message.versioned
+    assert one(b'{"jsonrpc":"2.0","method":"a"}').versioned
+
+
+def test_a_batch_is_its_entries_each_with_its_own_size() -> None:
+    entries = [b'{"method":"a"}', b'{"id":1,"method":"b"}', b'{"id":{},"result":1}', b"5"]
+    messages = parse(b"[" + b",".join(entries) + b"]")
+    assert [message.type.value for message in messages] == [
+        "notification", "request", "response", "unknown",
+    ]  # fmt: skip
+    assert [message.size for message in messages] == [len(entry) for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("payload", "method"),
+    [
+        (b'{"id":1,"method":"nan","params":[NaN,Infinity,-Infinity]}', "nan"),
+        (b'{"id":1,"method":"huge","params":[1e400]}', "huge"),
+        (b'{"id":1,"method":"twice","method":"again"}', "again"),
+        (b'{"id":1,"method":"lone \\ud800 surrogate"}', "lone ? surrogate"),
+    ],
+)
+def test_what_only_some_parsers_accept_still_counts(payload: bytes, method: str) -> None:
+    message = one(payload)
+    assert message.type is MessageType.REQUEST
+    assert message.method == method
+    assert message.method.encode()
+
+
+def test_deep_nesting_is_unknown_and_nothing_more() -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    assert one(deep).type is MessageType.UNKNOWN
+    assert one(b'{"method":"a","params":' + deep + b"}").type is MessageType.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (b'{"code":-32601,"message":"no"}', RpcError(-32601, "no")),
+        (b'{"code":"E1","message":5}', RpcError(None, "")),
+        (b'{"code":true}', RpcError(None, "")),
+        (b'"text"', RpcError(None, "text")),
+        (b"[1]", RpcError(None, "")),
+    ],
+)
+def test_errors_of_any_shape(error: bytes, expected: RpcError) -> None:
+    assert one(b'{"id":1,"error":' + error + b"}").rpc_error() == expected
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_messages(payload: bytes) -> None:
+    assert parse(payload)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "jsonrpc": json_values,
+            "id": json_values,
+            "method": json_values | st.text(),
+            "params": json_values,
+            "result": json_values,
+            "error": json_values,
+        },
+    )
+)
+def test_any_envelope_is_told_by_the_rules(envelope: dict[str, Any]) -> None:
+    message = one(json.dumps(envelope).encode())
+    if isinstance(envelope.get("method"), str):
+        expected = MessageType.REQUEST if "id" in envelope else MessageType.NOTIFICATION
+    elif envelope.get("method") is not None:
+        expected = MessageType.UNKNOWN
+    elif envelope.get("error") is not None:
+        expected = MessageType.ERROR
+    else:
+        expected = MessageType.RESPONSE if "result" in envelope else MessageType.UNKNOWN
+    assert message.type is expected
+    message.rpc_error()
+    for member in ("params", "result", "error"):
+        message.decoded(member)
