@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from debbie_otel import semconv
+from debbie_otel.clock import Clock
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.events import Event
@@ -23,9 +24,6 @@ from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.recorder import Recorder
 from debbie_otel.telemetry.spans import Attributes
-
-Clock = Callable[[], int]
-"""Returns nanoseconds since the epoch; never runs backwards."""
 
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
 """Takes time (ns), connection, direction and payload of each message: a recording."""
@@ -69,6 +67,7 @@ class WebSocketInterceptor:
         attributes: Of every span of the connection (`server.address` and so on).
         sink: Gets every payload, for a recording.
         max_message_size: Bytes; larger messages pass uninspected.
+        on_close: Told when the connection has ended.
 
     """
 
@@ -84,6 +83,7 @@ class WebSocketInterceptor:
         attributes: Attributes | None = None,
         sink: PayloadSink | None = None,
         max_message_size: int = 8 * 2**20,
+        on_close: Callable[[WebSocketInterceptor], None] = lambda _: None,
     ) -> None:
         self.connection = Connection(key, dialects.candidates, dialects.fallback, monitor.sessions)
         self._monitor = monitor
@@ -92,6 +92,8 @@ class WebSocketInterceptor:
         self._guard = guard
         self._attributes = attributes or {}
         self._sink = sink
+        self._on_close = on_close
+        self._open = True
         self._wire = WireObserver(max_message_size=max_message_size)
         self._trace: TraceContext | None = None
         self._recorder: Recorder | None = None
@@ -109,7 +111,7 @@ class WebSocketInterceptor:
                 elif type(event) is HandshakeSeen:
                     self._handshake(event)
                 elif type(event) is PayloadSkipped:
-                    self._count_error(event.reason)
+                    self._count_skipped(event.reason)
         except Exception as error:  # noqa: BLE001 - whatever it is, the bytes have gone through
             self._guard.failed("inspection of a connection", error)
 
@@ -143,12 +145,16 @@ class WebSocketInterceptor:
         self._emit(events)
 
     def close(self, time_ns: int, reason: str) -> None:
-        """End the connection: open spans end as aborted."""
+        """End the connection: open spans end as aborted. Once is enough."""
+        if not self._open:
+            return
+        self._open = False
         events: list[Event] = []
         with self._guard("the session model"):
             self.connection.close(time_ns, reason, events)
         self._emit(events)
         self._monitor.closed(self.connection)
+        self._on_close(self)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -197,7 +203,6 @@ class WebSocketInterceptor:
             state = headers.get(b"tracestate", b"")
             self._trace = TraceContext(parent.decode("latin-1"), state.decode("latin-1"))
 
-    def _count_error(self, reason: str) -> None:
+    def _count_skipped(self, reason: str) -> None:
         if self._hub is not None:
-            service = self._hub.service(self.connection.dialect)
-            service.instruments.inspection_errors.add((reason,))
+            self._hub.service(self.connection.dialect).instruments.uninspected.add((reason,))

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from debbie_otel import semconv
 from debbie_otel.core.dialect import Dialect
+from debbie_otel.telemetry.aggregate import Sums
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.pipeline import Pipeline
 from debbie_otel.telemetry.recorder import RecorderOptions
@@ -48,6 +50,7 @@ class TelemetryHub:
         self._method_limit = method_limit
         self._oldest_call_age = oldest_call_age
         self._services: dict[str, Service] = {}
+        self._failures = Sums(lambda key: {semconv.ERROR_TYPE: key[0]})
 
     def service(self, dialect: Dialect) -> Service:
         """Return the service of a dialect."""
@@ -55,6 +58,10 @@ class TelemetryHub:
         if service is None:
             service = self._services[dialect.name] = self._make(dialect)
         return service
+
+    def count_failure(self, place: str) -> None:
+        """Count a failure of our own; the first service reports them, as they belong to none."""
+        self._failures.add((place,))
 
     def _make(self, dialect: Dialect) -> Service:
         name = f"{dialect.name}-agent"
@@ -66,7 +73,15 @@ class TelemetryHub:
             limit=self._method_limit,
         )
         instruments.levels.oldest_call_age = lambda: self._oldest_call_age(dialect.name)
-        instruments.register(pipeline.meter(name))
+        meter = pipeline.meter(name)
+        instruments.register(meter)
+        if not self._services:
+            meter.create_observable_counter(
+                semconv.METRIC_INSPECTION_ERRORS,
+                [self._failures],
+                "{error}",
+                "Failures of our own; the wire goes on.",
+            )
         pipeline.add_histograms(name, instruments.histograms)
         writer = SpanWriter(
             pipeline.on_end,

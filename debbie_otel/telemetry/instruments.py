@@ -63,7 +63,7 @@ class Instruments:
         self, dialect: str, *, mcp: bool = False, methods: Iterable[str] = (), limit: int = 64
     ) -> None:
         self.levels = Levels()
-        self.inspection_errors = Sums(lambda key: {semconv.ERROR_TYPE: key[0]})
+        self.uninspected = Sums(lambda key: {semconv.UNINSPECTED_REASON: key[0]})
         self._dialect = dialect
         self._mcp = mcp
         self._methods = Names(limit, methods)
@@ -123,10 +123,10 @@ class Instruments:
         counter(semconv.METRIC_TOOLS, [self._tool_counts], "{execution}", "Executions of tools.")
         counter(semconv.METRIC_TOKENS, [self._tokens], "{token}", "Tokens that agents reported.")
         counter(
-            semconv.METRIC_INSPECTION_ERRORS,
-            [self.inspection_errors],
-            "{error}",
-            "Failures of our own; the wire goes on.",
+            semconv.METRIC_UNINSPECTED,
+            [self.uninspected],
+            "{message}",
+            "Messages that passed without a look.",
         )
         levels = self.levels
         gauge(

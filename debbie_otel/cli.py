@@ -1,0 +1,140 @@
+"""The command `debbie`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from debbie_otel.config import Config, load_config
+from debbie_otel.debugger import load_dialects
+from debbie_otel.errors import ConfigurationError, DebbieError
+
+
+
+
+class _Group(click.Group):
+    """Turns our errors into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            click.echo(f"debbie: {error}", err=True)
+            sys.exit(2)
+        except DebbieError as error:
+            click.echo(f"debbie: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="debbie-otel", prog_name="debbie")
+def main() -> None:
+    """Debbie watches AI-agent sessions on the wire and shows them in OpenTelemetry."""
+
+
+_CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file with the settings.", metavar="FILE"
+)
+_DIALECT = click.option(
+    "--dialect", metavar="NAME", help="What the server speaks; `debbie dialects` lists them. [auto]"
+)
+_PROFILE = click.option("--profile", metavar="NAME", help="default, aggressive or passive.")
+
+
+@main.command()
+@click.option("--upstream", metavar="URL", help="ws://HOST:PORT[/path], wss://..., ws+unix:PATH.")
+@click.option("--listen", metavar="ADDRESS", help="HOST:PORT or unix:PATH. [127.0.0.1:8765]")
+@_DIALECT
+@_PROFILE
+@_CONFIG
+@click.option("--service-name", metavar="NAME", help="service.name. [<dialect>-agent]")
+@click.option("--record", metavar="FILE", help="Record every message, content and all.")
+@click.option("--otlp", metavar="URL", help="Where telemetry goes; else OTEL_* say.")
+@click.option("--tls-cert", metavar="FILE", help="Listen with TLS (PEM).")
+@click.option("--tls-key", metavar="FILE", help="Private key of --tls-cert.")
+@click.option("--ca", metavar="FILE", help="Trust this authority for a wss upstream.")
+@click.option("--insecure", is_flag=True, default=None, help="Do not verify a wss upstream.")
+@click.option(
+    "--host-header",
+    metavar="MODE",
+    help="Host as sent (preserve), the upstream's (upstream), or that for wss only. [auto]",
+)
+@click.option("--quiet", is_flag=True, help="No commentary on the console.")
+def proxy(config: Path | None, *, quiet: bool, **flags: Any) -> None:
+    """Stand before an agent server: every message is a span and a metric, none is changed."""
+    from debbie_otel.proxy import run_proxy
+
+    telemetry = {name: flags.pop(name) for name in ("otlp", "service_name")}
+    settings = _load(config, {"proxy": flags, "telemetry": telemetry})
+    _run(run_proxy(settings, Console(highlight=False), commentary=not quiet))
+
+
+@main.command()
+@click.option("--speed", type=float, default=1.0, metavar="N", help="N times as fast. [1]")
+@_CONFIG
+def demo(config: Path | None, speed: float) -> None:
+    """Show it all: a scripted agent server, the proxy before it, a session through both."""
+    from debbie_otel.demo.show import run_demo
+
+    if not 0.1 <= speed <= 1000:
+        raise ConfigurationError("--speed", f"{speed:g} is out of range", "0.1 to 1000")
+    _run(run_demo(_load(config, {}), Console(highlight=False), speed))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_DIALECT
+@_PROFILE
+@_CONFIG
+def replay(file: Path, config: Path | None, **flags: Any) -> None:
+    """Run a recording through the same core, on its own clock, and sum it up."""
+    from debbie_otel.replay import replay_file
+
+    summary = replay_file(file, _load(config, {"proxy": flags}))
+    console = Console(highlight=False)
+    for table in summary.tables():
+        console.print(table)
+
+
+@main.command()
+@_CONFIG
+def dialects(config: Path | None) -> None:
+    """List the dialects that are known, the user's own too."""
+    table = Table()
+    for heading in ("name", "protocol", "notes"):
+        table.add_column(heading)
+    for dialect in load_dialects(_load(config, {})).known.values():
+        table.add_row(dialect.name, dialect.document.title, dialect.document.description)
+    Console().print(table)
+
+
+@main.command()
+@_CONFIG
+def check(config: Path | None) -> None:
+    """Validate configuration and dialects, and try to reach what they name."""
+    from debbie_otel.check import run_check
+
+    problems = asyncio.run(run_check(_load(config, {}), Console(highlight=False), os.environ))
+    sys.exit(1 if problems else 0)
+
+
+def _load(path: Path | None, flags: dict[str, dict[str, Any]]) -> Config:
+    given = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in flags.items()
+    }
+    return load_config(path, os.environ, given)
+
+
+def _run(coroutine: Any) -> None:
+    try:
+        asyncio.run(coroutine)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,78 @@
+"""`debbie proxy`: runs until SIGTERM or Ctrl-C, then ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from rich.console import Console
+
+from debbie_otel.config import Config
+from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.report.commentary import commentator
+from debbie_otel.report.lines import LineWriter
+from debbie_otel.report.summary import Summary
+from debbie_otel.telemetry.pipeline import ShutdownReport
+from debbie_otel.transports.tap import Tap
+
+_CLOSE_GRACE = 0.5
+"""Seconds for open connections to end; the rest of the five is for the telemetry."""
+
+
+async def run_proxy(config: Config, console: Console, *, commentary: bool) -> None:
+    """Stand before the upstream until a signal comes; then stop accepting, end spans, flush."""
+    logging.basicConfig(level=logging.WARNING, format="debbie: %(message)s", stream=sys.stderr)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    debbie = DebbieDebugger(config)
+    tap = debbie.tap()
+    summary = Summary()
+    debbie.monitor.subscribe(summary)
+    lines = LineWriter(sys.stdout)
+    if commentary:
+        debbie.monitor.subscribe(commentator(lines))
+    await debbie.start()
+    try:
+        await tap.start()
+        for line in greeting(debbie, tap):
+            lines(line)
+        await stop.wait()
+    finally:
+        await tap.stop(_CLOSE_GRACE)
+        report = await debbie.stop()
+        lines.close()
+    for table in summary.tables() if summary.messages else []:
+        console.print(table)
+    if report is not None and debbie.pipeline is not None:
+        console.print(farewell(debbie, report), markup=False, soft_wrap=True)
+
+
+def greeting(debbie: DebbieDebugger, tap: Tap) -> list[str]:
+    """Say where it listens, and where telemetry goes and how to look at it."""
+    proxy = debbie.config.proxy
+    tls = "s" if proxy.tls_cert is not None else ""
+    listening = [
+        str(address) if address.path is not None else f"ws{tls}://{address}"
+        for address in tap.addresses
+    ]
+    upstream = (proxy.upstream or "").partition("?")[0]
+    lines = [f"Debbie listens on {', '.join(listening)} and passes on to {upstream}"]
+    if debbie.pipeline is not None:
+        where = debbie.pipeline.destination
+        lines.append(f"Telemetry: {where.where or 'off'} ({where.chosen_by}). {where.hint}")
+    return lines
+
+
+def farewell(debbie: DebbieDebugger, report: ShutdownReport) -> str:
+    """Say what became of the spans."""
+    where = debbie.pipeline.destination.where if debbie.pipeline is not None else ""
+    text = f"{report.delivered} spans delivered to {where or 'nowhere'}"
+    if report.spooled:
+        text += f", {report.spooled} kept in {report.path}"
+    if report.dropped:
+        text += f", {report.dropped} lost"
+    return text

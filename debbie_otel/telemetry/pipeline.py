@@ -1,0 +1,382 @@
+"""The way of telemetry out of the process: providers, exporters, spool, shutdown.
+
+A `Pipeline` is built from values and owns every thread and connection of the export. Spans are
+handed over finished (`on_end`), without a Tracer; metrics go through an SDK MeterProvider per
+service name. What the OpenTelemetry variables say is read by the SDK itself, from `os.environ`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from opentelemetry.environment_variables import OTEL_METRICS_EXPORTER, OTEL_TRACES_EXPORTER
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from debbie_otel import semconv
+from debbie_otel.errors import ConfigurationError
+from debbie_otel.telemetry import destination as destinations
+from debbie_otel.telemetry.aggregate import Histograms, MergingReader
+from debbie_otel.telemetry.destination import Destination, Protocol
+from debbie_otel.telemetry.exporters import (
+    FileMetricExporter,
+    FileSpanExporter,
+    GrpcMetricExporter,
+    GrpcSpanExporter,
+    HttpMetricExporter,
+    HttpSpanExporter,
+    LastMetrics,
+    LinesFile,
+    metric_lines,
+)
+from debbie_otel.telemetry.spool import SpoolCounters, SpoolOptions, SpoolProcessor
+
+_logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_NOISY = "opentelemetry.exporter"  # logs every failed export; the spool logs changes
+_SHUTDOWN_MARGIN = 0.2  # of the time, for writing the last metrics
+
+
+class TelemetrySettings(msgspec.Struct, frozen=True):
+    """What the command line and the configuration say about telemetry.
+
+    Attributes:
+        otlp: URL of `--otlp`, or None.
+        service_name: `--service-name`, or None.
+        data_dir: For files and for what could not be delivered; None for the platform's.
+        resource: Further resource attributes.
+        flush_timeout: Seconds that the end may take.
+        local_collectors: What is tried when nothing is set; URLs as in `otlp`.
+        tame_sdk_logs: Silence the SDK's exporters, whose failures are logged here once. Only for
+            a process that is ours.
+
+    """
+
+    otlp: str | None = None
+    service_name: str | None = None
+    data_dir: Path | None = None
+    resource: dict[str, str | int | float | bool] = {}
+    flush_timeout: float = 5.0
+    local_collectors: tuple[str, ...] = destinations.LOCAL_COLLECTORS
+    tame_sdk_logs: bool = False
+
+
+class ShutdownReport(msgspec.Struct, frozen=True):
+    """What became of the spans.
+
+    Attributes:
+        delivered: To the destination, in the process's whole life.
+        spooled: Written to `path` because they could not be delivered.
+        dropped: Lost.
+        path: The spool file.
+        seconds: How long the shutdown took.
+
+    """
+
+    delivered: int
+    spooled: int
+    dropped: int
+    path: Path
+    seconds: float
+
+
+class Pipeline:
+    """See the module; made by `create`, ended by `shutdown`.
+
+    Attributes:
+        destination: Where telemetry goes, and how to look at it.
+        sampler: As `OTEL_TRACES_SAMPLER` says; always off where no spans are exported.
+        id_generator: For trace and span ids.
+        scope: The instrumentation scope of our spans.
+        on_end: Takes a finished span; about a microsecond, never blocks, never raises.
+
+    """
+
+    def __init__(
+        self,
+        settings: TelemetrySettings,
+        destination: Destination,
+        data_dir: Path,
+        span_exporters: list[SpanExporter],
+        metric_exporters: Callable[[], list[MetricExporter | MetricReader]],
+        spool: SpoolOptions,
+    ) -> None:
+        self.destination = destination
+        self.scope = InstrumentationScope(semconv.SCOPE, _version(), semconv.SCHEMA_URL)
+        self._settings = settings
+        self._spool_dir = data_dir / "spool"
+        self._processors = [
+            SpoolProcessor(exporter, self._spool_dir, spool, destination.where or "the exporter")
+            for exporter in span_exporters
+        ]
+        self.on_end = _fan_out([processor.on_end for processor in self._processors])
+        self._metric_exporters = metric_exporters
+        self._providers: dict[str, tuple[MeterProvider, list[Any]]] = {}
+        self._resources: dict[str, Resource] = {}
+        self._report: ShutdownReport | None = None
+        # A provider of its own would run the spans; here it only reads the sampler's variables.
+        provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
+        self.sampler: Sampler = provider.sampler if self._processors else ALWAYS_OFF
+        self.id_generator: IdGenerator = provider.id_generator
+        self._detected = Resource.create(dict(settings.resource))
+        chosen = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
+        self._chosen_name = settings.service_name or (str(chosen) if chosen else None)
+        self._noise = _Quiet(_NOISY) if settings.tame_sdk_logs else None
+
+    @classmethod
+    def create(cls, settings: TelemetrySettings, environ: Mapping[str, str]) -> Pipeline:
+        """Choose the destination and connect to it; raise ConfigurationError.
+
+        Args:
+            settings: What the user said.
+            environ: `os.environ`, or a part of it for the choice of the destination. The SDK's
+                parts read `os.environ` whatever is passed here.
+
+        """
+        data_dir = settings.data_dir or destinations.default_data_dir(environ)
+        where = destinations.choose(settings.otlp, environ, data_dir, settings.local_collectors)
+        if where.kind == "files":
+            destinations.require_directory(data_dir)
+        spool = SpoolOptions.from_environ(environ)
+        off = where.kind == "disabled"
+        traces = [] if off else _exporter_names(environ, OTEL_TRACES_EXPORTER)
+        metrics = [] if off else _exporter_names(environ, OTEL_METRICS_EXPORTER)
+        _check_metric_exporters(metrics)
+        return cls(
+            settings,
+            where,
+            data_dir,
+            [_span_exporter(name, where, data_dir) for name in traces],
+            lambda: [_metric_exporter(name, where, data_dir) for name in metrics],
+            spool,
+        )
+
+    def resource(self, service_name: str) -> Resource:
+        """Return the resource of a service.
+
+        Args:
+            service_name: `service.name` where neither the user nor a variable chose one.
+
+        """
+        name = self._chosen_name or service_name
+        resource = self._resources.get(name)
+        if resource is None:
+            resource = self._detected.merge(Resource({SERVICE_NAME: name}))
+            self._resources[name] = resource
+        return resource
+
+    def meter(self, service_name: str) -> Meter:
+        """Return the meter of a service, made when it is first asked for."""
+        provider, _ = self._provider(service_name)
+        return provider.get_meter(self.scope.name, self.scope.version, self.scope.schema_url)
+
+    def add_histograms(self, service_name: str, histograms: Iterable[Histograms]) -> None:
+        """Export histograms of our own with the metrics of a service."""
+        added = list(histograms)
+        for reader in self._provider(service_name)[1]:
+            if isinstance(reader, MergingReader):
+                reader.add_histograms(added)
+
+    def _provider(self, service_name: str) -> tuple[MeterProvider, list[Any]]:
+        resource = self.resource(service_name)
+        name = str(resource.attributes[SERVICE_NAME])
+        if name not in self._providers:
+            readers = [_reader(exporter) for exporter in self._metric_exporters()]
+            provider = MeterProvider(
+                metric_readers=readers, resource=resource, shutdown_on_exit=False
+            )
+            self._providers[name] = provider, readers
+        return self._providers[name]
+
+    @property
+    def counters(self) -> SpoolCounters:
+        """What has become of the spans so far, over all exporters."""
+        total = SpoolCounters()
+        for counters in (processor.counters for processor in self._processors):
+            total.exported += counters.exported
+            total.dropped += counters.dropped
+            total.spooled += counters.spooled
+            total.retries += counters.retries
+        return total
+
+    def flush(self, timeout: float) -> bool:
+        """Send everything now; return whether all of it went out within `timeout` seconds."""
+        millis = int(timeout * 1000)
+        calls: list[Callable[[], Any]] = [
+            partial(provider.force_flush, millis) for provider, _ in self._providers.values()
+        ]
+        calls += [partial(processor.force_flush, millis) for processor in self._processors]
+        return _all_within(calls, timeout)
+
+    def shutdown(self, timeout: float | None = None) -> ShutdownReport:
+        """End the export: last spans, last metrics, then files for what did not get through.
+
+        Args:
+            timeout: Seconds in all, whatever the receiver does; default the settings'. Nothing
+                blocks the end of the process afterwards.
+
+        """
+        if self._report is not None:
+            return self._report
+        started = time.monotonic()
+        seconds = self._settings.flush_timeout if timeout is None else timeout
+        patience = seconds * (1 - _SHUTDOWN_MARGIN)
+        calls: list[Callable[[], Any]] = [
+            partial(provider.shutdown, patience * 1000) for provider, _ in self._providers.values()
+        ]
+        calls += [partial(processor.shutdown, patience) for processor in self._processors]
+        _all_within(calls, patience)
+        self._rescue_metrics()
+        if self._noise is not None:
+            self._noise.end()
+        counters = self.counters
+        self._report = ShutdownReport(
+            counters.exported,
+            counters.spooled,
+            counters.dropped,
+            self._spool_dir / "traces.jsonl",
+            time.monotonic() - started,
+        )
+        return self._report
+
+    def _rescue_metrics(self) -> None:
+        """Write the last metrics to a file where the receiver did not take them."""
+        file = LinesFile(self._spool_dir, "metrics")
+        for _, readers in self._providers.values():
+            for reader in readers:
+                exporter = getattr(reader, "_exporter", None)
+                data = exporter.undelivered if isinstance(exporter, LastMetrics) else None
+                if data is not None and file.append(metric_lines(data)):
+                    _logger.warning("the last metrics, not delivered, are in %s", file.path)
+
+
+def _version() -> str | None:
+    try:
+        return version("debbie-otel")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return None
+
+
+def _fan_out(sinks: list[Callable[[ReadableSpan], None]]) -> Callable[[ReadableSpan], None]:
+    if len(sinks) == 1:
+        return sinks[0]
+
+    def on_end(span: ReadableSpan) -> None:
+        for sink in sinks:
+            sink(span)
+
+    return on_end
+
+
+def _all_within(calls: list[Callable[[], Any]], timeout: float) -> bool:
+    """Call all at once, each in a thread that cannot hold up the process; wait so long."""
+    results: list[bool] = []
+
+    def run(call: Callable[[], Any]) -> None:
+        try:
+            results.append(call() is not False)
+        except Exception as error:  # noqa: BLE001 - the end of one must not hinder the others
+            _logger.debug("flush: %r", error)
+            results.append(False)
+
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return len(results) == len(calls) and all(results)
+
+
+class _Quiet:
+    """Raises the level of a logger for a while."""
+
+    def __init__(self, name: str) -> None:
+        self._target = logging.getLogger(name)
+        self._level = self._target.level
+        self._target.setLevel(logging.CRITICAL)
+
+    def end(self) -> None:
+        """Restore it."""
+        self._target.setLevel(self._level)
+
+
+# --- which exporters ---------------------------------------------------------------------------
+
+
+def _exporter_names(environ: Mapping[str, str], variable: str) -> list[str]:
+    names = [name.strip() for name in environ.get(variable, "").split(",") if name.strip()]
+    return [name for name in names or ["otlp"] if name != "none"]
+
+
+def _span_exporter(name: str, where: Destination, data_dir: Path) -> SpanExporter:
+    if name != "otlp":
+        made = _load(name, "opentelemetry_traces_exporter", OTEL_TRACES_EXPORTER)()
+        if not isinstance(made, SpanExporter):
+            raise ConfigurationError(OTEL_TRACES_EXPORTER, f"{name!r} exports no traces")
+        return made
+    if where.kind == "files":
+        return FileSpanExporter(data_dir)
+    route = where.routes["traces"]
+    kind = GrpcSpanExporter if route.protocol is Protocol.GRPC else HttpSpanExporter
+    return _checked(lambda: kind(endpoint=route.endpoint))
+
+
+def _metric_exporter(
+    name: str, where: Destination, data_dir: Path
+) -> MetricExporter | MetricReader:
+    if name != "otlp":
+        made = _load(name, "opentelemetry_metrics_exporter", OTEL_METRICS_EXPORTER)()
+        if not isinstance(made, MetricExporter | MetricReader):
+            raise ConfigurationError(OTEL_METRICS_EXPORTER, f"{name!r} exports no metrics")
+        return made
+    if where.kind == "files":
+        return FileMetricExporter(data_dir)
+    route = where.routes["metrics"]
+    kind = GrpcMetricExporter if route.protocol is Protocol.GRPC else HttpMetricExporter
+    return _checked(lambda: kind(endpoint=route.endpoint))
+
+
+def _reader(exporter: MetricExporter | MetricReader) -> MetricReader:
+    return exporter if isinstance(exporter, MetricReader) else MergingReader(exporter)
+
+
+def _check_metric_exporters(names: Iterable[str]) -> None:
+    """Metric exporters are made later; that there are such has to be told at the start."""
+    for name in names:
+        if name != "otlp":
+            _load(name, "opentelemetry_metrics_exporter", OTEL_METRICS_EXPORTER)
+
+
+def _load(name: str, group: str, variable: str) -> Callable[[], Any]:
+    """Find an exporter as every OpenTelemetry program does, by its entry point."""
+    found: list[EntryPoint] = list(entry_points(group=group, name=name))
+    if not found:
+        raise ConfigurationError(variable, f"unknown exporter {name!r}", "otlp, console or none")
+    loaded: Callable[[], Any] = found[0].load()
+    return loaded
+
+
+def _checked(make: Callable[[], _T]) -> _T:
+    """Build an exporter; the SDK raises all sorts where a variable is wrong."""
+    try:
+        return make()
+    except Exception as error:
+        raise ConfigurationError("OTEL_EXPORTER_OTLP_*", str(error)) from error

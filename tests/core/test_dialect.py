@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from debbie_otel.core.dialect import Dialect, Fields
+from debbie_otel.core.message import InterceptedMessage, MessageDirection, parse_payload
+from debbie_otel.dialects import builtin_dialects
+from debbie_otel.errors import DialectError
+
+
+def message(payload: bytes) -> InterceptedMessage:
+    (found,) = parse_payload(payload, MessageDirection.CLIENT_TO_SERVER, 0)
+    return found
+
+
+def test_the_built_in_dialects() -> None:
+    assert list(builtin_dialects()) == ["acp", "aiwhisperer", "codex", "generic", "mcp"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}', "acp"),
+        (
+            b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18"}}',
+            "mcp",
+        ),
+        (b'{"id":0,"method":"initialize","params":{"clientInfo":{}}}', "codex"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"startSession","params":{}}', "aiwhisperer"),
+        (b'{"jsonrpc":"2.0","method":"StreamingUpdate","params":{}}', "aiwhisperer"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"session/prompt","params":{}}', "acp"),
+        (b'{"id":1,"method":"turn/start","params":{}}', "codex"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}', "mcp"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"add","params":[1,2]}', None),
+        (b'{"jsonrpc":"2.0","id":1,"result":{}}', None),
+    ],
+)
+def test_a_dialect_is_known_by_its_messages(payload: bytes, expected: str | None) -> None:
+    found = [d.name for d in builtin_dialects().values() if d.recognises(message(payload))]
+    assert found == ([] if expected is None else [expected])
+
+
+def test_paths_lead_through_objects_and_lists() -> None:
+    fields = Fields(message(b'{"method":"m","params":{"a":[{"b":1},{"b":null}],"c":"x"}}'))
+    assert fields.get("params.a.0.b", "gone") == 1
+    assert fields.get("params.a.1.b", "gone") is None
+    assert fields.get("params.a.2.b", "gone") == "gone"
+    assert fields.get("params.c.d", "gone") == "gone"
+    assert fields.get("result.c", "gone") == "gone"
+    assert fields.first(["params.a.1.b", "params.c"]) == "x"
+    assert fields.text("params.a.0.b") == "1"
+    assert fields.text("params.a") is None
+    assert fields.gather({"one": "params.c", "none": "params.z"}) == {"one": "x"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({"params.s": "text"}, True),
+        ({"params.s": ["other", "text"]}, True),
+        ({"params.s": ["other"]}, False),
+        ({"params.n": "$null"}, True),
+        ({"params.gone": "$null"}, False),
+        ({"params.gone": "$absent"}, True),
+        ({"params.n": "$absent"}, False),
+        ({"params.n": "$present"}, False),
+        ({"params.e": "$empty"}, True),
+        ({"params.gone": "$empty"}, False),
+        ({"params.s": "$nonempty"}, True),
+        ({"params.i": "$integer"}, True),
+        ({"params.t": "$integer"}, False),
+        ({"params.t": "$true"}, True),
+        ({"params.s": "$string", "params.i": "$string"}, False),
+        ({}, True),
+    ],
+)
+def test_conditions(condition: dict[str, object], holds: bool) -> None:
+    payload = b'{"method":"m","params":{"s":"text","n":null,"e":[],"i":1,"t":true}}'
+    assert Fields(message(payload)).holds(condition) is holds
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [
+        (b'{"sessionId":"s"}', "s"),
+        (b'{"big":[1,{"sessionId":"deep"}],"sessionId":"s"}', "s"),
+        (b'{"metadata":{"sessionId":"inner"}}', "inner"),
+        (b'{"metadata":"text"}', None),
+        (b'{"sessionId":5}', "5"),
+        (b'{"sessionId":""}', None),
+        (b"[1]", None),
+        (b"null", None),
+    ],
+)
+def test_sessions_are_named_in_params(params: bytes, named: str | None) -> None:
+    dialect = builtin_dialects()["aiwhisperer"]
+    assert dialect.session_named(message(b'{"method":"m","params":' + params + b"}")) == named
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name = ", "mine.toml: no valid TOML"),
+        ("title = 'x'", "mine.toml: Object missing required field `name`"),
+        ("name = 'x'\nsurprise = 1", "mine.toml: Object contains unknown field `surprise`"),
+        (
+            "name = 'x'\n[[rule]]\nmethod = 'm'\nrole = 'dance'",
+            "mine.toml: Invalid enum value 'dance' - at `$.rule[0].role`",
+        ),
+        (
+            "name = 'x'\n[[rule]]\nmethod = 'm'\nrole = 'fail'\nwhen = {'result.x' = '$nul'}",
+            "mine.toml: unknown word $nul for result.x (known: $null",
+        ),
+    ],
+)
+def test_a_wrong_dialect_is_refused_with_the_place(text: str, complaint: str) -> None:
+    with pytest.raises(DialectError) as caught:
+        Dialect.from_toml(text, "mine.toml")
+    assert str(caught.value).startswith(complaint)
