@@ -1,4 +1,4 @@
-"""`debbie check`: is the configuration valid, and can what it names be reached?"""
+"""`debbie check`: whether the configuration is valid, and what it names can be reached."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
     data_dir = config.telemetry.data_dir or default_data_dir(environ)
     destination = choose(config.telemetry.otlp, environ, data_dir)
     if destination.kind != "otlp":
-        console.print(f"telemetry: {destination.where or 'off'}. {destination.hint}", soft_wrap=True)
+        console.print(
+            f"telemetry: {destination.where or 'off'}. {destination.hint}", soft_wrap=True
+        )
         return problems
     url = urlsplit(destination.where if "//" in destination.where else f"//{destination.where}")
     port = url.port or (443 if url.scheme == "https" else 4317)
@@ -54,7 +56,8 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
 async def _report(console: Console, what: str, where: str, address: Address) -> int:
     problem = await _reach(address)
     console.print(
-        f"{what}: {where} " + ("can be reached" if problem is None else f"cannot be reached: {problem}"),
+        f"{what}: {where} "
+        + ("can be reached" if problem is None else f"cannot be reached: {problem}"),
         markup=False,
         soft_wrap=True,
     )

@@ -17,8 +17,6 @@ from debbie_otel.debugger import load_dialects
 from debbie_otel.errors import ConfigurationError, DebbieError
 
 
-
-
 class _Group(click.Group):
     """Turns our errors into one line and exit code 2."""
 

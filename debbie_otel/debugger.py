@@ -14,10 +14,11 @@ from debbie_otel.clock import Clock, wall_clock
 from debbie_otel.config import Config
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.directory import Limits
+from debbie_otel.core.message import MessageDirection
 from debbie_otel.dialects import builtin_dialects
 from debbie_otel.errors import ConfigurationError, DialectError
 from debbie_otel.failopen import FailOpen
-from debbie_otel.interceptor import Dialects, PayloadSink, WebSocketInterceptor
+from debbie_otel.interceptor import Dialects, WebSocketInterceptor
 from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.recording import RecordingWriter
 from debbie_otel.telemetry.hub import TelemetryHub
@@ -162,7 +163,7 @@ class DebbieDebugger:
         return Tap(
             parse_listen(proxy.listen),
             upstream,
-            lambda peer: self.interceptor(attributes),
+            lambda _: self.interceptor(attributes),
             limits=TapLimits(
                 max_connections=proxy.max_connections,
                 connect_timeout=proxy.connect_timeout,
@@ -224,9 +225,9 @@ class DebbieDebugger:
             lambda dialect: self.monitor.oldest_call_age(dialect, self.clock()),
         )
 
-    def _record(self, time_ns: int, key: str, direction: object, payload: bytes) -> None:
+    def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
         if self._recording is not None:
-            self._recording.write(time_ns, key, direction, payload)  # type: ignore[arg-type]
+            self._recording.write(time_ns, key, direction, payload)
 
     def _closed(self, interceptor: WebSocketInterceptor) -> None:
         self._interceptors.pop(interceptor.connection.key, None)

@@ -160,11 +160,12 @@ class WebSocketInterceptor:
 
     def _emit(self, events: list[Event]) -> None:
         recorder = self._current_recorder()
-        for event in events if recorder is not None else ():
-            try:
-                recorder.record(event)
-            except Exception as error:  # noqa: BLE001 - one event must not cost the next
-                self._guard.failed("the recording of a span", error)
+        if recorder is not None:
+            for event in events:
+                try:
+                    recorder.record(event)
+                except Exception as error:  # noqa: BLE001 - one event must not cost the next
+                    self._guard.failed("the recording of a span", error)
         self._monitor.publish(events)
 
     def _current_recorder(self) -> Recorder | None:

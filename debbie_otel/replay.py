@@ -27,7 +27,8 @@ def replay_file(path: Path, config: Config, *subscribers: Subscriber) -> Summary
     now = 0
     debbie = DebbieDebugger(config, clock=lambda: now, telemetry=False)
     summary = Summary()
-    for subscriber in (summary, *subscribers):
+    debbie.monitor.subscribe(summary)
+    for subscriber in subscribers:
         debbie.monitor.subscribe(subscriber)
     connections: dict[str, WebSocketInterceptor] = {}
     for message in read_recording(path):
