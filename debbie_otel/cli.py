@@ -136,3 +136,7 @@ def _run(coroutine: Any) -> None:
         asyncio.run(coroutine)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
