@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.directory import Limits, Sessions
@@ -29,7 +30,7 @@ class DebbieMonitor:
         self.sessions = Sessions(limits)
         self._guard = guard or FailOpen()
         self._connections: dict[str, Connection] = {}
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: dict[type[Event], list[Subscriber]] = {}
 
     # -- what is alive -----------------------------------------------------------------------
 
@@ -63,22 +64,33 @@ class DebbieMonitor:
 
     # -- who listens -------------------------------------------------------------------------
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Have `subscriber` called with each event, on the thread of the wire.
+    def subscribe(self, subscriber: Subscriber, *kinds: type[Event]) -> Callable[[], None]:
+        """Have `subscriber` called with events, on the thread of the wire.
+
+        Args:
+            subscriber: Must not block.
+            kinds: Events that it wants; all of them where none is named.
 
         Returns:
             What ends the subscription.
 
         """
-        self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
+        lists = [self._subscribers.setdefault(kind, []) for kind in kinds or get_args(Event)]
+        for subscribers in lists:
+            subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            for subscribers in lists:
+                subscribers.remove(subscriber)
+
+        return unsubscribe
 
     def publish(self, events: Iterable[Event]) -> None:
         """Pass events on to all subscribers."""
         if not self._subscribers:
             return
         for event in events:
-            for subscriber in self._subscribers:
+            for subscriber in self._subscribers.get(type(event), ()):
                 try:
                     subscriber(event)
                 except Exception as error:  # noqa: BLE001 - a subscriber must not cost a message

@@ -11,8 +11,10 @@ from rich.console import Console
 
 from debbie_otel.config import Config
 from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.report.commentary import EVENTS as COMMENTED
 from debbie_otel.report.commentary import commentator
 from debbie_otel.report.lines import LineWriter
+from debbie_otel.report.summary import EVENTS as COUNTED
 from debbie_otel.report.summary import Summary
 from debbie_otel.telemetry.pipeline import ShutdownReport
 from debbie_otel.transports.tap import Tap
@@ -31,10 +33,10 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
     debbie = DebbieDebugger(config)
     tap = debbie.tap()
     summary = Summary()
-    debbie.monitor.subscribe(summary)
+    debbie.monitor.subscribe(summary, *COUNTED)
     lines = LineWriter(sys.stdout)
     if commentary:
-        debbie.monitor.subscribe(commentator(lines))
+        debbie.monitor.subscribe(commentator(lines), *COMMENTED)
     await debbie.start()
     try:
         await tap.start()

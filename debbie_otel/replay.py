@@ -9,6 +9,7 @@ from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.monitor import Subscriber
 from debbie_otel.recording import read_recording
+from debbie_otel.report.summary import EVENTS as COUNTED
 from debbie_otel.report.summary import Summary
 
 
@@ -27,7 +28,7 @@ def replay_file(path: Path, config: Config, *subscribers: Subscriber) -> Summary
     now = 0
     debbie = DebbieDebugger(config, clock=lambda: now, telemetry=False)
     summary = Summary()
-    debbie.monitor.subscribe(summary)
+    debbie.monitor.subscribe(summary, *COUNTED)
     for subscriber in subscribers:
         debbie.monitor.subscribe(subscriber)
     connections: dict[str, WebSocketInterceptor] = {}

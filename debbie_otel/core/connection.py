@@ -24,7 +24,7 @@ from debbie_otel.core.events import (
     StraySeen,
 )
 from debbie_otel.core.message import InterceptedMessage, MessageType
-from debbie_otel.core.model import Call, Outcome, TraceContext, Turn
+from debbie_otel.core.model import Call, Outcome, Turn
 from debbie_otel.core.session import MAX_CONTENT, Session
 
 
@@ -117,26 +117,28 @@ class Connection:
     # -- requests and notifications -----------------------------------------------------------
 
     def _request(self, message: InterceptedMessage, out: list[Event]) -> None:
-        method = message.method or ""
-        fields = Fields(message)
+        method, now = message.method or "", message.time_ns
         seen = len(out)
-        session, named = self._directory.route(message, out)
-        rules = self.dialect.on_message.get(method, ())
+        name, trace = self.dialect.read_params(message)
+        session, unknown = self._directory.route(message, name, out)
+        rules = self.dialect.on_message.get(method)
+        fields = Fields(message)
+        info = session.info
         call = Call(
-            session=session.info,
+            session=info,
             direction=message.direction,
             method=method,
             id=None if message.id is msgspec.UNSET else message.id,
-            started_ns=message.time_ns,
+            started_ns=now,
             request_bytes=message.size,
-            turn=self._turn(session, fields),
-            trace=_trace_context(message, fields),
+            turn=self._turn(session, fields) if session.busy else None,
+            trace=trace,
             params=message.params,
             versioned=message.versioned,
         )
-        session.info.calls += 1
-        entry = Pending(call, session, named)
-        if rules:
+        info.calls += 1
+        entry = Pending(call, session, unknown)
+        if rules is not None:
             self._apply_to_request(entry, rules, fields, out)
         answers = self.dialect.on_response.get(method)
         if answers is not None:
@@ -145,10 +147,10 @@ class Connection:
         if call.turn is not None:
             call.turn.calls += 1
         self._count(message, session, call.turn, seen, out)
-        out.append(CallStarted(session.info, message.time_ns, call))
+        out.append(CallStarted(info, now, call))
         evicted = self._pending.add(entry)
         if evicted is not None:
-            self._abort(evicted, message.time_ns, "evicted", out)
+            self._abort(evicted, now, "evicted", out)
 
     def _apply_to_request(
         self, entry: Pending, rules: tuple[Rule, ...], fields: Fields, out: list[Event]
@@ -191,7 +193,8 @@ class Connection:
         method, now = message.method or "", message.time_ns
         fields = Fields(message)
         seen = len(out)
-        session, _ = self._directory.route(message, out)
+        name, _ = self.dialect.read_params(message)
+        session, _ = self._directory.route(message, name, out)
         rules = [
             rule
             for rule in self.dialect.on_message.get(method, ())
@@ -377,14 +380,3 @@ class Connection:
             error_type=call.error_type,
             error_message=call.error_message,
         )
-
-
-def _trace_context(message: InterceptedMessage, fields: Fields) -> TraceContext | None:
-    """Return the W3C trace context in `params._meta`, where MCP and others put it."""
-    if message.params is None or b"traceparent" not in message.payload:
-        return None
-    parent = fields.get("params._meta.traceparent", None)
-    state = fields.get("params._meta.tracestate", None)
-    if not isinstance(parent, str):
-        return None
-    return TraceContext(parent, state if isinstance(state, str) else "")

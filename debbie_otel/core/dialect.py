@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from debbie_otel.core.message import InterceptedMessage, MessageType, loads
-from debbie_otel.core.model import Outcome
+from debbie_otel.core.model import Outcome, TraceContext
 from debbie_otel.errors import DialectError
 
 Role = Literal[
@@ -261,7 +261,9 @@ class Dialect:
         self.agent = document.agent or document.name
         self.named_sessions = document.session.named
         self.session_paths = document.session.id
-        self._decode_names = _names_decoder(document.session.id)
+        paths = [path.split(".") for path in document.session.id]
+        self._name_paths = [tuple(path[1:]) for path in paths if path[0] == "params" and path[1:]]
+        self._decode_names = _names_decoder(self._name_paths)
         self.turn_paths = document.turn_id
         self.on_message: dict[str, tuple[Rule, ...]] = {}
         self.on_response: dict[str, tuple[Rule, ...]] = {}
@@ -303,24 +305,31 @@ class Dialect:
                         where, f"unknown word {wanted} for {path}", "known: " + " ".join(_WORDS)
                     )
 
-    def session_named(self, message: InterceptedMessage) -> str | None:
-        """Return the session that a message's `params` name.
+    def read_params(self, message: InterceptedMessage) -> tuple[str | None, TraceContext | None]:
+        """Return the session that `params` name, and the trace context that they carry.
 
-        Decodes nothing but the members in question: messages may be large, and most name none.
+        Decodes nothing but the members in question: messages may be large, and most name none. A
+        W3C trace context is in `params._meta`, where MCP and others put it.
         """
-        if message.params is None or self._decode_names is None:
-            return None
+        if message.params is None:
+            return None, None
         try:
             value = self._decode_names(message.params)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Fields(message).text(self.session_paths)
-        for path in self.session_paths:
+            return Fields(message).text(self.session_paths), None
+        if value is None:
+            return None, None
+        meta, trace = value._meta, None  # noqa: SLF001 - the name on the wire
+        if meta is not None and isinstance(meta.traceparent, str):
+            state = meta.tracestate
+            trace = TraceContext(meta.traceparent, state if isinstance(state, str) else "")
+        for path in self._name_paths:
             found: Any = value
-            for name in path.split(".")[1:]:
+            for name in path:
                 found = getattr(found, name, None)
-            if isinstance(found, str) and found:
-                return found
-        return None
+            if found:
+                return found, trace
+        return None, trace
 
     def recognises(self, message: InterceptedMessage) -> bool:
         """Tell whether a message shows one of the signs of this dialect."""
@@ -334,23 +343,26 @@ class Dialect:
         )
 
 
-def _names_decoder(paths: list[str]) -> Callable[[msgspec.Raw], Any] | None:
+class _Meta(msgspec.Struct, gc=False):
+    traceparent: Any = None
+    tracestate: Any = None
+
+
+def _names_decoder(paths: list[tuple[str, ...]]) -> Callable[[msgspec.Raw], Any]:
     """Return a decoder of `params` that reads the members on `paths` alone, as text."""
     tree: dict[str, Any] = {}
     for path in paths:
-        first, *names = path.split(".")
-        if first != "params" or not names:
-            continue
         branch = tree
-        for name in names[:-1]:
+        for name in path[:-1]:
             branch = branch.setdefault(name, {})
-        branch[names[-1]] = None
-    return msgspec.json.Decoder(_struct_of(tree)).decode if tree else None
+        branch[path[-1]] = None
+    names = _struct_of(tree, [("_meta", _Meta | None, None)])
+    return msgspec.json.Decoder(names | None).decode
 
 
-def _struct_of(tree: dict[str, Any]) -> type[msgspec.Struct]:
+def _struct_of(tree: dict[str, Any], more: list[Any] | None = None) -> type[msgspec.Struct]:
     fields = [
         (name, (str if branch is None else _struct_of(branch)) | None, None)
         for name, branch in tree.items()
     ]
-    return msgspec.defstruct("Names", fields, gc=False)
+    return msgspec.defstruct("Names", [*fields, *(more or [])], gc=False)

@@ -91,9 +91,10 @@ class Directory:
         if not self.own.live:
             self.own.info.dialect, self.own.info.agent = dialect.name, dialect.agent
 
-    def route(self, message: InterceptedMessage, out: list[Event]) -> tuple[Session, str | None]:
-        """Return the session of a message, and the id that it named if that is not known."""
-        named = self._dialect.session_named(message)
+    def route(
+        self, message: InterceptedMessage, named: str | None, out: list[Event]
+    ) -> tuple[Session, str | None]:
+        """Return the session of a message that named one, and the name if that is not known."""
         if named is None or named == self.own.info.id:
             return self.own, None
         session = self._named.get(named)

@@ -26,6 +26,9 @@ class MessageDirection(StrEnum):
     CLIENT_TO_SERVER = "client->server"
     SERVER_TO_CLIENT = "server->client"
 
+    # An enum's own hash is computed in Python; these are dictionary keys on the hot path.
+    __hash__ = str.__hash__
+
     @property
     def opposite(self) -> MessageDirection:
         """The direction in which an answer travels."""
@@ -46,6 +49,9 @@ class MessageType(StrEnum):
     RESPONSE = "response"
     ERROR = "error"
     UNKNOWN = "unknown"
+
+    # An enum's own hash is computed in Python; these are dictionary keys on the hot path.
+    __hash__ = str.__hash__
 
 
 class RpcError(msgspec.Struct, frozen=True, gc=False):

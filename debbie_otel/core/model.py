@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     INCOMPLETE = "incomplete"
     """A turn that stopped mid-task: tools were called, and no answer followed."""
 
+    __hash__ = str.__hash__  # as in `message`
+
 
 class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
     """Identity and totals of one session, as others may keep them.

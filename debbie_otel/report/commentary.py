@@ -16,6 +16,17 @@ def comment(event: ev.Event) -> str | None:
     return None if text is None else f"{PREFIX} {_printable(text)}"
 
 
+EVENTS = (
+    ev.SessionStarted,
+    ev.SessionEnded,
+    ev.ToolEnded,
+    ev.TurnEnded,
+    ev.CallEnded,
+    ev.ErrorReported,
+)
+"""What is commented on."""
+
+
 def commentator(write: Callable[[str], None]) -> Callable[[ev.Event], None]:
     """Return a subscriber that writes the line of each event."""
 

@@ -37,6 +37,17 @@ class MethodTimes:
         return quantiles(self.times, n=100, method="inclusive")[percent - 1]
 
 
+EVENTS = (
+    ev.MessageSeen,
+    ev.CallEnded,
+    ev.SessionStarted,
+    ev.TurnEnded,
+    ev.ToolEnded,
+    ev.StreamEnded,
+)
+"""What a summary counts."""
+
+
 class Summary:
     """Counts events; subscribe it to a monitor.
 
@@ -59,19 +70,20 @@ class Summary:
 
     def __call__(self, event: ev.Event) -> None:
         """Count one event."""
-        match event:
-            case ev.MessageSeen(message=message):
+        match event:  # the two that every call causes come first
+            case ev.MessageSeen():
+                message = event.message
                 self.messages[message.direction, message.type] += 1
                 self.dialects.add(event.session.dialect)
+            case ev.CallEnded():
+                self._method(event.call.method).add(event.call)
+                self.errors += event.call.outcome is Outcome.FAILED
             case ev.SessionStarted():
                 self.sessions += 1
             case ev.TurnEnded(turn=turn) if turn.outcome is not None:
                 self.turns[turn.outcome] += 1
                 told = turn.call is not None and turn.call.outcome is turn.outcome
                 self.errors += turn.outcome is Outcome.FAILED and not told
-            case ev.CallEnded(call=call):
-                self._method(call.method).add(call)
-                self.errors += call.outcome is Outcome.FAILED
             case ev.ToolEnded(tool=tool) if tool.outcome is not None:
                 self.tools[tool.name, tool.outcome] += 1
                 self.errors += tool.outcome is Outcome.FAILED and not tool.is_call
@@ -79,9 +91,12 @@ class Summary:
                 self.streams += 1
 
     def _method(self, name: str) -> MethodTimes:
-        if name not in self.methods and len(self.methods) >= _MAX_METHODS:
-            name = "_OTHER"
-        return self.methods.setdefault(name, MethodTimes())
+        times = self.methods.get(name)
+        if times is None:
+            if len(self.methods) >= _MAX_METHODS:
+                name = "_OTHER"
+            times = self.methods.setdefault(name, MethodTimes())
+        return times
 
     def tables(self) -> list[Table]:
         """Return what was seen as tables for a console."""
