@@ -2,22 +2,25 @@
 
 `OTEL_*` variables are read by OpenTelemetry's SDK itself. Ours are few: `DEBBIE_UPSTREAM`,
 `DEBBIE_LISTEN`, `DEBBIE_DIALECT`, `DEBBIE_PROFILE`, `DEBBIE_DATA_DIR`. Content capture follows the
-GenAI convention's `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`.
+GenAI convention's `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`. Other variables that begin
+with `DEBBIE_` are no mistake: Kubernetes sets `DEBBIE_PORT` and the like beside a service `debbie`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from debbie_otel.errors import ConfigurationError
 
+ProfileName = Literal["default", "aggressive", "passive"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400 * 30)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
@@ -30,6 +33,59 @@ ENVIRONMENT = {
     "DEBBIE_DATA_DIR": ("telemetry", "data_dir"),
 }
 CAPTURE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CAPTURING = frozenset({"true", "1", "yes", "on", "span_only", "span_and_event"})
+"""What that variable may say to have content on spans; whatever else keeps it off."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """How eagerly Debbie detects and intervenes.
+
+    Attributes:
+        check_interval: Seconds between two looks at a session.
+        stall_threshold: Seconds of silence after which a session that owes something has stalled.
+        intervene: Whether she acts by herself.
+        max_interventions: For each session.
+        max_retries: Of one strategy.
+        retry_delay: Seconds before a strategy is tried again.
+        escalation_threshold: Failed interventions after which a person is called.
+        response_time_factor: Response time that is slow, in terms of its baseline.
+        error_rate: Share of failed calls that is high, 0 to 1.
+        tool_loop: Repetitions of a tool call that are a loop.
+        memory_factor: Memory that is a spike, in terms of its baseline.
+        response_window: Response times that make the baseline.
+
+    """
+
+    check_interval: float = 5.0
+    stall_threshold: float = 30.0
+    intervene: bool = True
+    max_interventions: int = 10
+    max_retries: int = 3
+    retry_delay: float = 2.0
+    escalation_threshold: int = 3
+    response_time_factor: float = 2.0
+    error_rate: float = 0.2
+    tool_loop: int = 5
+    memory_factor: float = 1.5
+    response_window: int = 100
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "default": Profile(),
+        "aggressive": Profile(
+            check_interval=2.0,
+            stall_threshold=15.0,
+            max_interventions=20,
+            max_retries=5,
+            retry_delay=1.0,
+            escalation_threshold=5,
+        ),
+        "passive": Profile(
+            check_interval=10.0, stall_threshold=60.0, intervene=False, max_interventions=0
+        ),
+    }
+)
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +114,7 @@ class ProxyConfig(_Section, frozen=True, kw_only=True):
     upstream: str | None = None
     listen: str = "127.0.0.1:8765"
     dialect: str = "auto"
-    profile: Literal["default", "aggressive", "passive"] = "default"
+    profile: ProfileName = "default"
     record: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -119,7 +175,7 @@ class DialectsConfig(_Section, frozen=True, kw_only=True):
 
     """
 
-    paths: list[Path] = []
+    paths: tuple[Path, ...] = ()
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -130,6 +186,11 @@ class Config(_Section, frozen=True, kw_only=True):
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     dialects: DialectsConfig = msgspec.field(default_factory=DialectsConfig)
 
+    @property
+    def profile(self) -> Profile:
+        """The numbers behind `proxy.profile`."""
+        return PROFILES[self.proxy.profile]
+
 
 def load_config(
     path: Path | None = None,
@@ -139,7 +200,7 @@ def load_config(
     """Read and merge the configuration.
 
     Args:
-        path: A TOML file.
+        path: A TOML file; paths in it are relative to it.
         environ: Variables.
         flags: Values from the command line, by section and key.
 
@@ -147,21 +208,19 @@ def load_config(
         ConfigurationError: File, variable or flag, key, and what was expected.
 
     """
-    document = {} if path is None else _read(path)
-    config = _decode(document, str(path), "")
-    if path is not None:
-        config = _relative_to(config, path.parent)
+    config = Config() if path is None else _from_file(path)
     for where, section, key, value in _overrides(environ or {}, flags or {}):
-        _decode({section: {key: value}}, where, f"{section}.{key}")
-        changed = msgspec.structs.replace(
-            getattr(config, section),
-            **{key: getattr(getattr(_decode({section: {key: value}}, where, ""), section), key)},
-        )
-        config = msgspec.structs.replace(config, **{section: changed})
+        config = _override(config, where, section, key, value)
     return config
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _override(config: Config, where: str, section: str, key: str, value: Any) -> Config:
+    given = getattr(_decode({section: {key: value}}, lambda _: where), section)
+    changed = msgspec.structs.replace(getattr(config, section), **{key: getattr(given, key)})
+    return msgspec.structs.replace(config, **{section: changed})
+
+
+def _from_file(path: Path) -> Config:
     try:
         document = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
@@ -169,21 +228,26 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigurationError(str(path), f"cannot be read: {reason}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(str(path), f"no valid TOML: {error}") from None
-    return dict(document)
+    config = _decode(document, lambda key: f"{path}: {key}" if key else str(path))
+    return Config(
+        proxy=_anchored(config.proxy, path.parent),
+        telemetry=_anchored(config.telemetry, path.parent),
+        limits=config.limits,
+        dialects=_anchored(config.dialects, path.parent),
+    )
 
 
 def _overrides(
     environ: Mapping[str, str], flags: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[str, str, str, Any]]:
+    """Return what overrides the file: name of its source, section, key and value."""
     found: list[tuple[str, str, str, Any]] = [
         (variable, section, key, environ[variable])
         for variable, (section, key) in ENVIRONMENT.items()
         if environ.get(variable)
     ]
-    captured = environ.get(CAPTURE_CONTENT, "").strip().lower()
-    if captured:
-        wanted = captured not in ("false", "0", "no", "no_content")
-        found.append((CAPTURE_CONTENT, "telemetry", "capture_content", wanted))
+    if captured := environ.get(CAPTURE_CONTENT, "").strip().lower():
+        found.append((CAPTURE_CONTENT, "telemetry", "capture_content", captured in _CAPTURING))
     found += [
         ("--" + key.replace("_", "-"), section, key, value)
         for section, values in flags.items()
@@ -192,57 +256,102 @@ def _overrides(
     return found
 
 
-def _decode(document: dict[str, Any], where: str, key: str) -> Config:
+def _decode(document: dict[str, Any], where: Callable[[str], str]) -> Config:
+    """Check and decode; `where` says how a key of this source is called."""
     try:
         return msgspec.convert(document, Config, dec_hook=_path)
     except msgspec.ValidationError as error:
-        raise _complaint(str(error), where, key) from None
+        raise _complaint(str(error), document, where) from None
 
 
 def _path(kind: type[Any], value: Any) -> Any:
+    if kind is Path and isinstance(value, Path):
+        return value
     if kind is Path and isinstance(value, str) and value:
         return Path(value).expanduser()
-    raise msgspec.ValidationError("Expected the path of a file")
+    raise ValueError("Expected `path`")  # msgspec adds where
 
 
-def _complaint(error: str, where: str, key: str) -> ConfigurationError:
-    """Say which key is wrong, and what was expected; suggest what may have been meant."""
-    message, _, place = error.partition(" - at ")
-    dotted = key or place.strip("`$.")
-    unknown = re.search(r"unknown field `(.*)`", message)
-    if unknown is not None:
-        name = unknown.group(1)
-        known = _keys(dotted)
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
-        full = f"{dotted}.{name}" if dotted else name
-        return ConfigurationError(where, f"unknown key {full}", hint)
-    shown = where if where.startswith("--") or where.isupper() else f"{where}: {dotted}"
-    return ConfigurationError(shown, message[0].lower() + message[1:])
+_AnySection = TypeVar("_AnySection", bound=_Section)
 
 
-def _keys(section: str) -> tuple[str, ...]:
-    if not section:
-        return Config.__struct_fields__
-    sections: dict[str, type[_Section]] = {
-        "proxy": ProxyConfig,
-        "telemetry": TelemetryConfig,
-        "limits": LimitsConfig,
-        "dialects": DialectsConfig,
-    }
-    return sections[section].__struct_fields__ if section in sections else ()
-
-
-def _relative_to(config: Config, folder: Path) -> Config:
+def _anchored(section: _AnySection, folder: Path) -> _AnySection:
     """Take the paths in a file as relative to that file."""
+    changed: dict[str, Any] = {}
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            changed[name] = folder / value
+        elif isinstance(value, tuple):
+            changed[name] = tuple(folder / path for path in value)
+    return msgspec.structs.replace(section, **changed)
 
-    def at(path: Path | None) -> Path | None:
-        return None if path is None else folder / path
 
-    proxy = msgspec.structs.replace(
-        config.proxy,
-        **{key: at(getattr(config.proxy, key)) for key in ("record", "tls_cert", "tls_key", "ca")},
+_WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a string",
+    "object": "a table",
+    "array": "a list",
+    "path": "the path of a file",
+}
+
+
+def _complaint(
+    error: str, document: dict[str, Any], where: Callable[[str], str]
+) -> ConfigurationError:
+    """Turn msgspec's words into ours: which key, what was expected, what may have been meant."""
+    message, _, place = error.partition(" - at ")
+    key = place.strip("`").removeprefix("$").removeprefix(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL)
+    if unknown is not None:
+        full = f"{key}.{unknown.group(1)}" if key else unknown.group(1)
+        return ConfigurationError(where(full), "unknown key", _meant(key, unknown.group(1)))
+    got = _shown(document, key)
+    choices = _choices(key)
+    if choices:
+        return ConfigurationError(where(key), f"expected one of {', '.join(choices)}, got {got}")
+    expected = message.partition(", got ")[0].removeprefix("Expected ")
+    expected = re.sub(
+        r"`(\w+)[^`]*`", lambda match: _WORDS.get(match.group(1), match.group(1)), expected
     )
-    telemetry = msgspec.structs.replace(config.telemetry, data_dir=at(config.telemetry.data_dir))
-    own = DialectsConfig(paths=[folder / path for path in config.dialects.paths])
-    return msgspec.structs.replace(config, proxy=proxy, telemetry=telemetry, dialects=own)
+    return ConfigurationError(where(key), f"expected {expected}, got {got}")
+
+
+def _sections() -> dict[str, type[_Section]]:
+    return get_type_hints(Config)
+
+
+def _meant(section: str, key: str) -> str:
+    """Suggest what an unknown key may have been meant to be."""
+    sections = _sections()
+    if section in sections:
+        known: list[str] = list(sections[section].__struct_fields__)
+    else:
+        known = list(sections)
+    if close := difflib.get_close_matches(key, known, n=1):
+        return f"did you mean {close[0]}?"
+    for name, kind in sections.items():
+        if key in kind.__struct_fields__:
+            return f"it belongs under [{name}]"
+    return "known: " + ", ".join(known)
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    """Return what a key can be, if that is one of a few words."""
+    section, _, name = key.partition(".")
+    kind = _sections().get(section)
+    hint = None if kind is None else get_type_hints(kind).get(name)
+    values = get_args(hint)
+    return values if values and all(isinstance(value, str) for value in values) else ()
+
+
+def _shown(document: Any, key: str) -> str:
+    """Return the value of a dotted key as it was written, cut to a line."""
+    for name, index in re.findall(r"(\w+)|\[(\d+)\]", key):
+        document = document[name] if name else document[int(index)]
+    if isinstance(document, bool):
+        return str(document).lower()
+    text = repr(document)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -21,10 +21,10 @@ from debbie_otel.failopen import FailOpen
 from debbie_otel.interceptor import Dialects, WebSocketInterceptor
 from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.recording import RecordingWriter
+from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.pipeline import Pipeline, ShutdownReport, TelemetrySettings
 from debbie_otel.telemetry.recorder import RecorderOptions
-from debbie_otel.telemetry.spans import Attributes
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
 from debbie_otel.transports.tap import Tap, TapLimits
 from debbie_otel.transports.tls import listen_context, upstream_context
@@ -222,7 +222,7 @@ class DebbieDebugger:
                 stream_chunks=settings.stream_chunks, capture_content=settings.capture_content
             ),
             settings.method_limit,
-            lambda dialect: self.monitor.oldest_call_age(dialect, self.clock()),
+            lambda dialect: self.monitor.open_calls(dialect, self.clock()),
         )
 
     def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:

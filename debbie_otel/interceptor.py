@@ -21,9 +21,9 @@ from debbie_otel.core.model import TraceContext
 from debbie_otel.core.wire import HandshakeSeen, PayloadSeen, PayloadSkipped, WireObserver
 from debbie_otel.failopen import FailOpen
 from debbie_otel.monitor import DebbieMonitor
+from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.recorder import Recorder
-from debbie_otel.telemetry.spans import Attributes
 
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
 """Takes time (ns), connection, direction and payload of each message: a recording."""
@@ -161,9 +161,13 @@ class WebSocketInterceptor:
     def _emit(self, events: list[Event]) -> None:
         recorder = self._current_recorder()
         if recorder is not None:
+            handlers = recorder.handlers
             for event in events:
+                handler = handlers.get(type(event))
+                if handler is None:
+                    continue
                 try:
-                    recorder.record(event)
+                    handler(event)
                 except Exception as error:  # noqa: BLE001 - one event must not cost the next
                     self._guard.failed("the recording of a span", error)
         self._monitor.publish(events)

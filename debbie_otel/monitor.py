@@ -10,6 +10,7 @@ from debbie_otel.core.directory import Limits, Sessions
 from debbie_otel.core.events import Event
 from debbie_otel.core.session import Session
 from debbie_otel.failopen import FailOpen
+from debbie_otel.telemetry.instruments import OpenCalls
 
 Subscriber = Callable[[Event], None]
 
@@ -44,15 +45,11 @@ class DebbieMonitor:
         found = {id(s): s for c in self.connections for s in c.sessions if s.live}
         return list(found.values())
 
-    def oldest_call_age(self, dialect: str, now_ns: int) -> float:
-        """Return the age of the oldest unanswered call in seconds; 0 without one."""
-        ages = [
-            now_ns - sent
-            for connection in self.connections
-            if connection.dialect.name == dialect
-            and (sent := connection.oldest_call_ns()) is not None
-        ]
-        return max(ages, default=0) / 1e9
+    def open_calls(self, dialect: str, now_ns: int) -> OpenCalls:
+        """Count the unanswered calls of a dialect; safe on other threads."""
+        open_calls = [c.open_calls() for c in self.connections if c.dialect.name == dialect]
+        oldest = min((sent for _, sent in open_calls if sent is not None), default=now_ns)
+        return OpenCalls(sum(count for count, _ in open_calls), (now_ns - oldest) / 1e9)
 
     def opened(self, connection: Connection) -> None:
         """Take note of a connection."""

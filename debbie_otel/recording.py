@@ -1,25 +1,34 @@
 """Recordings: JSON lines `{"t", "conn", "dir", "msg"}`, written by the proxy and replayed.
 
-`t` is in seconds; `msg` is the decoded JSON of the message, or its text where it is no JSON; `conn`
-(which connection; default one) and `note` may be there.
+`t` is in seconds since the recording began; `msg` is the message's JSON, or its text as a string
+where it is no JSON; `conn` (which connection; default one) and `note` may be there. So that a
+string is always text, a message that is itself a JSON string is recorded as text too.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import mmap
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
 
 import msgspec
 
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.errors import ConfigurationError, RecordingError
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DEFAULT_CONNECTION = "1"
+DEFAULT_MAX_BYTES = 1 << 30
+
+_FORMAT = 'expected {"t": seconds, "dir": "client->server"|"server->client", "msg": ...}'
+_SPACES = bytes.maketrans(b"\r\n", b"  ")
+_PLAIN_NESTING = 100
 
 
 class RecordedMessage(msgspec.Struct, frozen=True):
@@ -42,7 +51,7 @@ class RecordedMessage(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct):
-    t: float
+    t: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
     dir: MessageDirection
     msg: msgspec.Raw
     conn: str | int = DEFAULT_CONNECTION
@@ -51,73 +60,142 @@ class _Line(msgspec.Struct):
 
 _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_strict = msgspec.json.Decoder().decode
+_skip_over = msgspec.json.Decoder(msgspec.Raw).decode  # checks the grammar, builds nothing
+_encode = msgspec.json.Encoder().encode
 
 
 class RecordingWriter:
-    """Appends messages to a file that only its owner can read.
+    """Appends messages to a file that only its owner can read, a write for each.
+
+    A disk that is full, like a recording that is, ends the recording with a warning, never a
+    message on the wire.
 
     Args:
-        path: The file; a recording that is there already goes on.
-        max_bytes: Where it stops, with a warning.
+        path: The file; a recording that is there already goes on, in size and in time.
+        max_bytes: Size at which it stops.
+
+    Attributes:
+        dropped: Messages that came after it stopped.
 
     Raises:
-        ConfigurationError: The file cannot be opened.
+        ConfigurationError: The file cannot be opened, or it is there and no recording.
 
     """
 
-    def __init__(self, path: Path, max_bytes: int = 1 << 30) -> None:
+    def __init__(self, path: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.path = path
+        self.dropped = 0
         self._max_bytes = max_bytes
+        self._began_ns: int | None = None
+        self._before, self._size = 0.0, 0
         self._full = False
-        self._start_ns: int | None = None
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._descriptor = os.open(path, flags, 0o600)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigurationError(f"--record {path}", f"cannot be opened: {reason}") from None
-        self._file = os.fdopen(descriptor, "ab")
-        self._size = self._file.tell()
+        try:
+            self._resume()
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, time_ns: int, conn: str, direction: MessageDirection, payload: bytes) -> None:
-        """Append a message that was seen at `time_ns`."""
-        if self._full:
+        """Append a message that was seen at `time_ns` (nanoseconds since the epoch)."""
+        if self._full or self._descriptor < 0:
+            self.dropped += 1
             return
-        if self._start_ns is None:
-            self._start_ns = time_ns
+        if self._began_ns is None:
+            self._began_ns = time_ns
         line = b'{"t":%.6f,"conn":%b,"dir":"%b","msg":%b}\n' % (
-            (time_ns - self._start_ns) / 1e9,
-            msgspec.json.encode(conn),
-            direction.value.encode(),
+            self._before + max(0, time_ns - self._began_ns) / 1e9,
+            _encode(conn),
+            direction.encode(),
             _message(payload),
         )
         if self._size + len(line) > self._max_bytes:
-            self._full = True
-            logger.warning("the recording %s is full; it ends here", self.path)
+            self._stop(f"it has reached {self._max_bytes} bytes")
             return
-        self._size += len(line)
-        self._file.write(line)
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError as error:
+            self._stop(error.strerror or str(error))
+            return
+        self._size += written
+        if written < len(line):
+            self._stop("the disk is full", cut=written)
 
     def close(self) -> None:
-        """Write what is buffered, and close the file."""
-        self._file.close()
+        """Close the file; what comes later is dropped."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _resume(self) -> None:
+        """Go on after the last line that is there."""
+        facts = os.fstat(self._descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
+            return
+        with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as content:
+            last = content[content.rfind(b"\n", 0, len(content) - 1) + 1 :]
+        where = f"--record {self.path}"
+        try:
+            self._before = _decode_line(last).t
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            what = "is there already, and does not end as a recording does"
+            raise ConfigurationError(where, what, "name another file") from None
+        os.fchmod(self._descriptor, 0o600)
+        self._size = facts.st_size
+        if not last.endswith(b"\n"):
+            self._size += os.write(self._descriptor, b"\n")
+
+    def _stop(self, why: str, cut: int = 0) -> None:
+        self._full = True
+        self.dropped += 1
+        _log.warning("the recording %s ends here: %s", self.path, why)
+        if cut:  # a part of a line would make all of it unreadable
+            self._size -= cut
+            os.ftruncate(self._descriptor, self._size)
 
 
 def _message(payload: bytes) -> bytes:
     """Return a message as JSON on one line: as it is if it is JSON, else its text."""
+    if _is_json(payload):
+        # Between tokens is the only place where JSON can have line breaks.
+        return payload.translate(_SPACES) if b"\n" in payload or b"\r" in payload else payload
+    return _encode(payload.decode("utf-8", "replace"))
+
+
+def _is_json(payload: bytes) -> bool:
     try:
-        value = _strict(payload)
+        payload.decode()
+        _skip_over(payload)
+        if payload.lstrip(b" \t\r\n").startswith(b'"'):
+            return False
+        if payload.count(b"[") + payload.count(b"{") > _PLAIN_NESTING:
+            # It may be nested so deeply that only we can read it: ask for some room.
+            _skip_over(b"[" * _PLAIN_NESTING + payload + b"]" * _PLAIN_NESTING)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return msgspec.json.encode(payload.decode("utf-8", "replace"))
-    if isinstance(value, str):  # would be read back as the text of a message that is no JSON
-        return msgspec.json.encode(payload.decode("utf-8", "replace"))
-    if b"\n" in payload or b"\r" in payload:
-        return json.dumps(value, separators=(",", ":")).encode()
-    return payload
+        return False
+    return True
 
 
 def read_recording(path: Path) -> Iterator[RecordedMessage]:
-    """Read a recording line by line.
+    """Read a recording line by line; blank lines are nothing.
 
     Raises:
         RecordingError: File and line, and what is wrong there.
@@ -138,8 +216,9 @@ def _parse(line: bytes, where: str) -> RecordedMessage:
         entry = _decode_line(line)
         raw = bytes(entry.msg)
         payload = _decode_text(raw).encode() if raw.startswith(b'"') else raw
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        cut = "" if line.endswith(b"\n") else "; the line is cut off"
-        hint = 'expected {"t": seconds, "dir": "client->server"|"server->client", "msg": ...}'
-        raise RecordingError(where, f"{error}{cut}", hint) from None
+    except (ValueError, RecursionError) as error:  # msgspec's and Unicode's errors are ValueErrors
+        if not line.endswith(b"\n"):
+            what = "the line is incomplete; the recording was cut off here"
+            raise RecordingError(where, what, "remove the line") from None
+        raise RecordingError(where, str(error), _FORMAT) from None
     return RecordedMessage(entry.t, str(entry.conn), entry.dir, payload, entry.note)

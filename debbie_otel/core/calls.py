@@ -47,7 +47,7 @@ class PendingCalls:
         self._behind: dict[tuple[MessageDirection, JsonRpcId], deque[Pending]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values())) + sum(map(len, self._behind.values()))
+        return sum(map(len, self._queues.values())) + sum(map(len, list(self._behind.values())))
 
     def __iter__(self) -> Iterator[Pending]:
         for queue in self._queues.values():

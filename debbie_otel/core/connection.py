@@ -68,9 +68,9 @@ class Connection:
         """Open requests of both directions."""
         return [entry.call for entry in self._pending]
 
-    def oldest_call_ns(self) -> int | None:
-        """When the oldest open request was sent; None without one."""
-        return self._pending.oldest_ns()
+    def open_calls(self) -> tuple[int, int | None]:
+        """How many requests are open, and when the oldest was sent; safe on other threads."""
+        return len(self._pending), self._pending.oldest_ns()
 
     # -- life --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ that real servers make are accepted: no `jsonrpc` member, an `error` that is a s
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import Any
 
@@ -96,7 +97,16 @@ class InterceptedMessage(msgspec.Struct, gc=False):
     def decoded(self, member: str) -> Any:
         """Decode `params`, `result` or `error`; None where absent or no valid JSON."""
         raw: msgspec.Raw | None = getattr(self, member)
-        return None if raw is None else loads(raw)
+        if raw is None:
+            return None
+        value = loads(raw)
+        if value is None and len(self.payload) >= _BIG:  # see _parse_big: more members followed
+            try:
+                raw = getattr(_decode_envelope(self.payload), member)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+            value = None if raw is _NO_ID else loads(raw)
+        return value
 
     def rpc_error(self) -> RpcError:
         """Decode the `error` member, also in the malformed shapes that servers send."""
@@ -137,6 +147,44 @@ def loads(raw: bytes | msgspec.Raw) -> Any:
         return None
 
 
+_BIG = 2048
+_HEAD = re.compile(
+    rb"""\s*\{\s*(?P<versioned>"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?
+    "id"\s*:\s*(?P<id>\d{1,15}|"[^"\\\x00-\x1f\x80-\xff]{0,64}")\s*,\s*
+    (?:"method"\s*:\s*"(?P<method>[^"\\\x00-\x1f\x80-\xff]{1,128})"\s*,\s*"params"\s*:\s*(?=[{\[])
+    |"result"\s*:\s*(?=[{\["]))""",
+    re.VERBOSE,
+)
+
+
+def _parse_big(
+    payload: bytes, direction: MessageDirection, time_ns: int
+) -> InterceptedMessage | None:
+    """Read a big request or response by its first members alone; None if they do not tell.
+
+    Decoding it all would cost more than everything else that is done to it. What follows the head
+    is taken at its word: nothing that could change what the message is comes after the id.
+    """
+    head = _HEAD.match(payload)
+    if head is None or not payload.rstrip().endswith(b"}"):
+        return None
+    method = head["method"]
+    body = msgspec.Raw(payload[head.end() : payload.rindex(b"}")])
+    return InterceptedMessage(
+        direction,
+        MessageType.RESPONSE if method is None else MessageType.REQUEST,
+        time_ns,
+        len(payload),
+        payload,
+        _decode_any(head["id"]),
+        None if method is None else method.decode(),
+        None if method is None else body,
+        body if method is None else None,
+        None,
+        head["versioned"] is not None,
+    )
+
+
 def parse_payload(
     payload: bytes, direction: MessageDirection, time_ns: int
 ) -> list[InterceptedMessage]:
@@ -148,6 +196,10 @@ def parse_payload(
         time_ns: When, nanoseconds since the epoch.
 
     """
+    if len(payload) >= _BIG:
+        message = _parse_big(payload, direction, time_ns)
+        if message is not None:
+            return [message]
     try:
         envelope = _decode_envelope(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -31,6 +31,8 @@ def commentator(write: Callable[[str], None]) -> Callable[[ev.Event], None]:
     """Return a subscriber that writes the line of each event."""
 
     def subscriber(event: ev.Event) -> None:
+        if type(event) is ev.CallEnded and event.call.outcome is Outcome.COMPLETED:
+            return  # by far the most frequent, and never worth a line
         line = comment(event)
         if line is not None:
             write(line)

@@ -13,7 +13,7 @@ import msgspec
 from debbie_otel import semconv
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.telemetry.aggregate import Sums
-from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.telemetry.instruments import Instruments, OpenCalls
 from debbie_otel.telemetry.pipeline import Pipeline
 from debbie_otel.telemetry.recorder import RecorderOptions
 from debbie_otel.telemetry.spans import SpanWriter
@@ -34,7 +34,7 @@ class TelemetryHub:
         pipeline: Where everything leaves.
         options: How events become spans.
         method_limit: Names per metric attribute that are told apart.
-        oldest_call_age: Reads the age of the oldest open call, in seconds, of a dialect.
+        open_calls: Counts the requests of a dialect that wait for an answer.
 
     """
 
@@ -43,12 +43,12 @@ class TelemetryHub:
         pipeline: Pipeline,
         options: RecorderOptions,
         method_limit: int,
-        oldest_call_age: Callable[[str], float],
+        open_calls: Callable[[str], OpenCalls],
     ) -> None:
         self.pipeline = pipeline
         self.options = options
         self._method_limit = method_limit
-        self._oldest_call_age = oldest_call_age
+        self._open_calls = open_calls
         self._services: dict[str, Service] = {}
         self._failures = Sums(lambda key: {semconv.ERROR_TYPE: key[0]})
 
@@ -71,8 +71,8 @@ class TelemetryHub:
             mcp=dialect.document.rpc_system == "mcp",
             methods={*dialect.on_message, *dialect.on_response},
             limit=self._method_limit,
+            open_calls=lambda: self._open_calls(dialect.name),
         )
-        instruments.levels.oldest_call_age = lambda: self._oldest_call_age(dialect.name)
         meter = pipeline.meter(name)
         instruments.register(meter)
         if not self._services:

@@ -40,12 +40,11 @@ class Names:
         return name
 
 
-class Levels(msgspec.Struct):
-    """What is under way at this moment; `oldest_call_ns` is asked for when it is collected."""
+class OpenCalls(msgspec.Struct, frozen=True):
+    """Requests that wait for an answer: how many, and the age of the oldest in seconds."""
 
-    sessions: int = 0
-    calls: int = 0
-    oldest_call_age: Callable[[], float] = lambda: 0.0
+    count: int = 0
+    oldest_age: float = 0.0
 
 
 class Instruments:
@@ -56,15 +55,27 @@ class Instruments:
         mcp: Whether calls are measured by MCP's metric names.
         methods: Those that the dialect knows.
         limit: How many names beyond are told apart.
+        open_calls: Asked when the metrics are collected, on the collector's thread.
+
+    Attributes:
+        sessions_active: Sessions that have started and not ended.
+        uninspected: Messages that passed without a look, by reason.
 
     """
 
     def __init__(
-        self, dialect: str, *, mcp: bool = False, methods: Iterable[str] = (), limit: int = 64
+        self,
+        dialect: str,
+        *,
+        mcp: bool = False,
+        methods: Iterable[str] = (),
+        limit: int = 64,
+        open_calls: Callable[[], OpenCalls] = OpenCalls,
     ) -> None:
-        self.levels = Levels()
+        self.sessions_active = 0
         self.uninspected = Sums(lambda key: {semconv.UNINSPECTED_REASON: key[0]})
         self._dialect = dialect
+        self._open_calls = open_calls
         self._mcp = mcp
         self._methods = Names(limit, methods)
         self._tools = Names(limit)
@@ -128,14 +139,21 @@ class Instruments:
             "{message}",
             "Messages that passed without a look.",
         )
-        levels = self.levels
         gauge(
-            semconv.METRIC_SESSIONS_ACTIVE, [_level(lambda: levels.sessions)], "{session}", "Open."
+            semconv.METRIC_SESSIONS_ACTIVE,
+            [_level(lambda: self.sessions_active)],
+            "{session}",
+            "Open.",
         )
-        gauge(semconv.METRIC_CALLS_PENDING, [_level(lambda: levels.calls)], "{call}", "Unanswered.")
+        gauge(
+            semconv.METRIC_CALLS_PENDING,
+            [_level(lambda: self._open_calls().count)],
+            "{call}",
+            "Unanswered.",
+        )
         meter.create_observable_gauge(
             semconv.METRIC_OLDEST_PENDING,
-            [_level(lambda: levels.oldest_call_age())],
+            [_level(lambda: self._open_calls().oldest_age)],
             "s",
             "Age of the oldest unanswered call.",
         )

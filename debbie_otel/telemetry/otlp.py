@@ -32,6 +32,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
+from debbie_otel.telemetry.attributes import LayeredAttributes
+
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -144,6 +146,7 @@ _TIMES: Final = Struct("<BQBQ")
 _FIXED64: Final = Struct("<BQ")
 _DOUBLE: Final = Struct("<Bd")
 _LOW: Final = (1 << 64) - 1
+_UNBOUNDED: Final = (dict, LayeredAttributes)  # can have dropped nothing
 
 _LOCAL_FLAGS: Final = b"\x85\x01" + _HAS_IS_REMOTE.to_bytes(4, "little")
 _REMOTE_FLAGS: Final = b"\x85\x01" + (_HAS_IS_REMOTE | _IS_REMOTE).to_bytes(4, "little")
@@ -207,26 +210,39 @@ def _span(span: ReadableSpan) -> bytes:
         _name_and_kind(span.name, KINDS[id(span.kind)]),
         _TIMES.pack(0x39, span.start_time or 0, 0x41, span.end_time or 0),
     ]
-    for key, value in attributes.items() if attributes else ():
-        if type(value) is str and len(value) <= CACHED_LENGTH:
-            parts.append(_text_attribute(key, value))
-        elif type(value) is int:
-            parts.append(_int_attribute(key, value))
-        else:
-            parts += pairs_of(_attribute, {key: value})
+    if type(attributes) is LayeredAttributes:
+        shared = attributes.shared
+        if shared.encoded is None:
+            shared.encoded = b"".join(_span_attributes(shared))
+        parts.append(shared.encoded)
+        parts += _span_attributes(attributes.own)
+    elif attributes:
+        parts += _span_attributes(attributes)
     if trace_state is not DEFAULT_TRACE_STATE:
         parts.append(_text(b"\x1a", state_text(trace_state)))
     if events:
         parts += [_field(b"\x5a", _event(event)) for event in events]
     if links:
         parts += [_field(b"\x6a", _link(link)) for link in links]
-    if type(attributes) is not dict or events or links:
+    if type(attributes) not in _UNBOUNDED or events or links:
         parts.append(_count(b"\x50", span.dropped_attributes))
         parts.append(_count(b"\x60", span.dropped_events))
         parts.append(_count(b"\x70", span.dropped_links))
     parts.append(_status(status) if status.status_code is not StatusCode.UNSET else b"\x7a\x00")
     parts.append(_REMOTE_FLAGS if parent is not None and parent[2] else _LOCAL_FLAGS)
     return _field(b"\x12", b"".join(parts))
+
+
+def _span_attributes(attributes: Mapping[str, Any]) -> list[bytes]:
+    parts: list[bytes] = []
+    for key, value in attributes.items():
+        if type(value) is str and len(value) <= CACHED_LENGTH:
+            parts.append(_text_attribute(key, value))
+        elif type(value) is int:
+            parts.append(_int_attribute(key, value))
+        else:
+            parts += pairs_of(_attribute, {key: value})
+    return parts
 
 
 @lru_cache(maxsize=1024)

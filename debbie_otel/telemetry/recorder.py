@@ -8,7 +8,7 @@ response, a notification alone, a run of stream chunks together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,9 +20,10 @@ from debbie_otel import semconv
 from debbie_otel.core import events as ev
 from debbie_otel.core.message import InterceptedMessage, MessageDirection, MessageType
 from debbie_otel.core.model import Outcome, SessionInfo, Stream, Tool, TraceContext, Turn
+from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.redact import content
-from debbie_otel.telemetry.spans import UNSET, Attributes, OpenSpan, SpanWriter
+from debbie_otel.telemetry.spans import UNSET, OpenSpan, SpanWriter
 
 _KINDS = {
     MessageDirection.CLIENT_TO_SERVER: SpanKind.SERVER,
@@ -66,6 +67,9 @@ class Recorder:
         trace: Trace context of the handshake; parent of what has no other.
         mcp: Whether MCP's names apply.
 
+    Attributes:
+        handlers: What records an event, by its type; events without one leave no trace.
+
     """
 
     def __init__(
@@ -82,17 +86,16 @@ class Recorder:
         self._instruments = instruments
         self._options = options
         self._constant = constant
-        self._base = constant
-        self._base_of = ""
+        self._shared = SharedAttributes(constant)
+        self._shared_id = ""
         self._outer = None if trace is None else span_context(trace)
         self._method_attribute = semconv.MCP_METHOD_NAME if mcp else semconv.RPC_METHOD
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self.handlers: dict[type, Callable[[Any], None]] = {
             ev.MessageSeen: self._message,
             ev.SessionStarted: self._session_started,
             ev.SessionEnded: self._session_ended,
             ev.TurnStarted: self._turn_started,
             ev.TurnEnded: self._turn_ended,
-            ev.CallStarted: self._call_started,
             ev.CallEnded: self._call_ended,
             ev.ToolEnded: self._tool_ended,
             ev.StreamEnded: self._stream_ended,
@@ -101,29 +104,24 @@ class Recorder:
             ev.UsageReported: self._usage,
         }
         if options.stream_chunks == "span":
-            self._handlers[ev.StreamAdvanced] = self._stream_advanced
+            self.handlers[ev.StreamAdvanced] = self._stream_advanced
         if options.stream_chunks != "fold":
-            del self._handlers[ev.StreamEnded]
-
-    def record(self, event: ev.Event) -> None:
-        """Record one event."""
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event)
+            del self.handlers[ev.StreamEnded]
 
     # -- sessions ----------------------------------------------------------------------------
 
     def _session_started(self, event: ev.SessionStarted) -> None:
         session = event.session
-        self._instruments.levels.sessions += 1
+        self._instruments.sessions_active += 1
         before: SessionTrace | None = session.handle
         links = [] if before is None else [_link(before.start, "resumed_session")]
-        span = self._writer.start(
+        span = self._start(
+            session,
             semconv.SPAN_SESSION_START,
             SpanKind.INTERNAL,
             event.time_ns,
             self._outer,
-            {**self._common(session), semconv.SESSION_RESUMED: session.resumed},
+            {semconv.SESSION_RESUMED: session.resumed},
             links,
         )
         session.handle = SessionTrace(span.context, None if before is None else before.last_turn)
@@ -131,10 +129,10 @@ class Recorder:
 
     def _session_ended(self, event: ev.SessionEnded) -> None:
         session = event.session
-        self._instruments.levels.sessions -= 1
+        self._instruments.sessions_active -= 1
         self._instruments.session(session, event.reason)
         trace: SessionTrace | None = session.handle
-        attributes = self._common(session) | {
+        attributes: Attributes = {
             semconv.SESSION_END_REASON: event.reason,
             semconv.SESSION_TURNS: session.turns,
             semconv.SESSION_CALLS: session.calls,
@@ -143,9 +141,8 @@ class Recorder:
             semconv.SESSION_MESSAGES: session.messages,
         }
         links = [] if trace is None else [_link(trace.start, "session_start")]
-        self._point(
-            semconv.SPAN_SESSION_END, SpanKind.INTERNAL, event.time_ns, None, attributes, links
-        )
+        name = semconv.SPAN_SESSION_END
+        self._point(session, name, SpanKind.INTERNAL, event.time_ns, None, attributes, links)
 
     # -- turns -------------------------------------------------------------------------------
 
@@ -159,7 +156,6 @@ class Recorder:
             if trace.last_turn is not None:
                 links.append(_link(trace.last_turn, "previous_turn"))
         attributes: Attributes = {
-            **self._common(session),
             semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_AGENT,
             semconv.GEN_AI_AGENT_NAME: session.agent,
             semconv.GEN_AI_CONVERSATION_ID: session.id,
@@ -171,7 +167,8 @@ class Recorder:
         if turn.call is not None:
             attributes[semconv.JSONRPC_REQUEST_ID] = str(turn.call.id)
             attributes[semconv.REQUEST_SIZE] = turn.call.request_bytes
-        turn.handle = self._writer.start(
+        turn.handle = self._start(
+            session,
             f"{semconv.INVOKE_AGENT} {session.agent}"[:_MAX_NAME],
             _KINDS[turn.direction],
             turn.started_ns,
@@ -210,17 +207,12 @@ class Recorder:
 
     # -- calls -------------------------------------------------------------------------------
 
-    def _call_started(self, _: ev.CallStarted) -> None:
-        self._instruments.levels.calls += 1
-
     def _call_ended(self, event: ev.CallEnded) -> None:
         call = event.call
-        self._instruments.levels.calls -= 1
         if call.opens_turn and call.turn is not None:
             self._instruments.call(call, *_exemplar(call.turn.handle.context))
             return
         attributes: Attributes = {
-            **self._common(call.session),
             self._method_attribute: call.method,
             semconv.JSONRPC_REQUEST_ID: str(call.id),
             semconv.REQUEST_SIZE: call.request_bytes,
@@ -240,7 +232,8 @@ class Recorder:
         links = []
         if call.trace is not None and call.turn is not None:
             links.append(_link(call.turn.handle.context, "turn"))
-        span = self._writer.start(
+        span = self._start(
+            call.session,
             name[:_MAX_NAME],
             _KINDS[call.direction],
             call.started_ns,
@@ -262,12 +255,12 @@ class Recorder:
         if tool.is_call:
             return  # the span of its request says it all
         attributes: Attributes = {
-            **self._common(tool.session),
             semconv.GEN_AI_OPERATION_NAME: semconv.EXECUTE_TOOL,
             semconv.TOOL_TIMING: "reported" if tool.reported else "observed",
         }
         self._describe_tool(attributes, tool)
-        span = self._writer.start(
+        span = self._start(
+            tool.session,
             f"{semconv.EXECUTE_TOOL} {tool.name}"[:_MAX_NAME],
             SpanKind.INTERNAL,
             tool.started_ns,
@@ -296,7 +289,8 @@ class Recorder:
         attributes[semconv.STREAM_GAP] = stream.longest_gap_ns / 1e9
         if stream.since_ns is not None:
             attributes[semconv.STREAM_FIRST] = (stream.first_ns - stream.since_ns) / 1e9
-        span = self._writer.start(
+        span = self._start(
+            stream.session,
             stream.method[:_MAX_NAME],
             _KINDS[stream.direction],
             stream.first_ns,
@@ -308,6 +302,7 @@ class Recorder:
     def _stream_advanced(self, event: ev.StreamAdvanced) -> None:
         stream = event.stream
         self._point(
+            stream.session,
             stream.method,
             _KINDS[stream.direction],
             event.time_ns,
@@ -317,7 +312,6 @@ class Recorder:
 
     def _stream_attributes(self, stream: Stream) -> Attributes:
         return {
-            **self._common(stream.session),
             self._method_attribute: stream.method,
             semconv.MESSAGE_TYPE: "stream",
             semconv.STREAM_KIND: stream.kind,
@@ -326,15 +320,17 @@ class Recorder:
     def _notification(self, event: ev.NotificationSeen) -> None:
         message = event.message
         name = message.method or ""
-        attributes = self._single(event.session, message)
+        attributes = self._single(message)
         attributes[self._method_attribute] = name
         parent = self._parent(None, event.turn)
-        self._point(name, _KINDS[message.direction], event.time_ns, parent, attributes)
+        self._point(
+            event.session, name, _KINDS[message.direction], event.time_ns, parent, attributes
+        )
 
     def _stray(self, event: ev.StraySeen) -> None:
         message = event.message
         unknown = message.type is MessageType.UNKNOWN
-        attributes = self._single(event.session, message)
+        attributes = self._single(message)
         status = UNSET
         if isinstance(message.id, str | int | float):
             attributes[semconv.JSONRPC_REQUEST_ID] = str(message.id)
@@ -343,6 +339,7 @@ class Recorder:
             code = "malformed_error" if error.code is None else str(error.code)
             status = _status(attributes, Outcome.FAILED, code, error.message)
         self._point(
+            event.session,
             semconv.SPAN_UNKNOWN if unknown else semconv.SPAN_UNMATCHED,
             _KINDS[message.direction],
             event.time_ns,
@@ -351,9 +348,9 @@ class Recorder:
             status=status,
         )
 
-    def _single(self, session: SessionInfo, message: InterceptedMessage) -> Attributes:
+    @staticmethod
+    def _single(message: InterceptedMessage) -> Attributes:
         return {
-            **self._common(session),
             semconv.MESSAGE_TYPE: message.type.value,
             semconv.MESSAGE_DIRECTION: message.direction.value,
             semconv.MESSAGE_SIZE: message.size,
@@ -367,12 +364,20 @@ class Recorder:
 
     # -- common ------------------------------------------------------------------------------
 
-    def _common(self, session: SessionInfo) -> Attributes:
-        """Attributes of every span; made anew only when the session changes."""
-        if session.id != self._base_of:
-            self._base_of = session.id
-            self._base = {**self._constant, semconv.SESSION_ID: session.id}
-        return self._base
+    def _start(
+        self,
+        session: SessionInfo,
+        name: str,
+        kind: SpanKind,
+        start_ns: int,
+        parent: SpanContext | None,
+        attributes: Attributes,
+        links: Sequence[Link] = (),
+    ) -> OpenSpan:
+        if session.id != self._shared_id:  # what spans share changes only with the session
+            self._shared_id = session.id
+            self._shared = SharedAttributes({**self._constant, semconv.SESSION_ID: session.id})
+        return self._writer.start(name, kind, start_ns, parent, self._shared, attributes, links)
 
     def _parent(self, trace: TraceContext | None, turn: Turn | None) -> SpanContext | None:
         sent = None if trace is None else span_context(trace)
@@ -385,6 +390,7 @@ class Recorder:
 
     def _point(
         self,
+        session: SessionInfo,
         name: str,
         kind: SpanKind,
         time_ns: int,
@@ -393,7 +399,9 @@ class Recorder:
         links: list[Link] | None = None,
         status: Status = UNSET,
     ) -> None:
-        span = self._writer.start(name[:_MAX_NAME], kind, time_ns, parent, attributes, links or ())
+        span = self._start(
+            session, name[:_MAX_NAME], kind, time_ns, parent, attributes, links or ()
+        )
         self._writer.end(span, time_ns, status)
 
     def _capture(self, attributes: Attributes, name: str, value: Any) -> None:

@@ -27,8 +27,12 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-AttributeValue = str | bool | int | float | Sequence[str]
-Attributes = dict[str, AttributeValue]
+from debbie_otel.telemetry.attributes import (
+    Attributes,
+    AttributeValue,
+    LayeredAttributes,
+    SharedAttributes,
+)
 
 UNSET = Status(StatusCode.UNSET)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -39,7 +43,9 @@ _NO_STATE = TraceState()
 class OpenSpan:
     """A span under way. `context` is known from the start, so that children can refer to it."""
 
-    __slots__ = ("attributes", "context", "events", "kind", "links", "name", "parent", "start_ns")
+    __slots__ = (
+        "attributes", "context", "events", "kind", "links", "name", "parent", "shared", "start_ns"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +54,7 @@ class OpenSpan:
         start_ns: int,
         context: SpanContext,
         parent: SpanContext | None,
+        shared: SharedAttributes,
         attributes: Attributes,
         links: Sequence[Link],
     ) -> None:
@@ -56,13 +63,14 @@ class OpenSpan:
         self.start_ns = start_ns
         self.context = context
         self.parent = parent
+        self.shared = shared
         self.attributes = attributes
         self.links = links
-        self.events: list[Event] = []
+        self.events: Sequence[Event] = ()
 
     def add_event(self, name: str, time_ns: int, attributes: Mapping[str, AttributeValue]) -> None:
         """Add a span event; it is exported with the span, at its end."""
-        self.events.append(Event(name, attributes, time_ns))
+        self.events = [*self.events, Event(name, attributes, time_ns)]
 
 
 class SpanWriter:
@@ -99,10 +107,22 @@ class SpanWriter:
         kind: SpanKind,
         start_ns: int,
         parent: SpanContext | None,
+        shared: SharedAttributes,
         attributes: Attributes,
         links: Sequence[Link] = (),
     ) -> OpenSpan:
-        """Start a span; without a parent it begins a trace of its own."""
+        """Start a span; without a parent it begins a trace of its own.
+
+        Args:
+            name: Of the span.
+            kind: Of the span.
+            start_ns: Nanoseconds since the epoch.
+            parent: Context of the parent, local or remote.
+            shared: Attributes that other spans have too.
+            attributes: The span's own; more may be added until its end.
+            links: To other spans.
+
+        """
         trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
         flags, state = _SAMPLED, _NO_STATE if parent is None else parent.trace_state
         if self._follows_parent:
@@ -114,14 +134,14 @@ class SpanWriter:
                 trace_id,
                 name,
                 kind,
-                attributes,
+                LayeredAttributes(shared, attributes),
                 links,
             )
             flags = _SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
             attributes.update(result.attributes)
             state = result.trace_state or _NO_STATE
         context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state)
-        return OpenSpan(name, kind, start_ns, context, parent, attributes, links)
+        return OpenSpan(name, kind, start_ns, context, parent, shared, attributes, links)
 
     def end(self, span: OpenSpan, end_ns: int, status: Status = UNSET) -> None:
         """End a span and hand it on, if it was sampled."""
@@ -133,7 +153,7 @@ class SpanWriter:
                 span.context,
                 span.parent,
                 self._resource,
-                span.attributes,
+                LayeredAttributes(span.shared, span.attributes),
                 span.events,
                 span.links,
                 span.kind,

@@ -49,7 +49,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
 
     Attributes:
         queue: Spans that wait at most; about 3 KB each.
-        batch: Spans in one export at most.
+        batch: Spans in one export at most; four times the SDK's, as every request has its price.
         delay: Seconds after which also less than a batch is sent.
         first_retry: Seconds before the first repetition; doubles up to `last_retry`.
         refusals: Attempts at a batch that the receiver refuses, before it goes to the file.
@@ -57,7 +57,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
     """
 
     queue: int = 65536
-    batch: int = 512
+    batch: int = 2048
     delay: float = 1.0
     first_retry: float = 0.5
     last_retry: float = 10.0

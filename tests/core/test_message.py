@@ -123,6 +123,37 @@ def test_errors_of_any_shape(error: bytes, expected: RpcError) -> None:
     assert one(b'{"id":1,"error":' + error + b"}").rpc_error() == expected
 
 
+BIG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ({"jsonrpc": "2.0", "id": 1, "method": "m", "params": {"a": BIG}}, MessageType.REQUEST),
+        ({"id": "q", "method": "m", "params": [BIG]}, MessageType.REQUEST),
+        ({"id": 1, "method": "m", "params": {"a": BIG}, "more": 1}, MessageType.REQUEST),
+        ({"method": "m", "params": {"a": BIG}, "id": 1}, MessageType.REQUEST),
+        ({"method": "m", "params": {"a": BIG}}, MessageType.NOTIFICATION),
+        ({"jsonrpc": "2.0", "id": 1, "result": {"a": BIG}}, MessageType.RESPONSE),
+        ({"id": 1, "result": {"a": BIG}, "error": None}, MessageType.RESPONSE),
+        ({"id": 1, "result": BIG}, MessageType.RESPONSE),
+        ({"id": 1, "result": None, "error": {"code": 1, "message": BIG}}, MessageType.ERROR),
+        ({"id": 1, "error": {"code": 1, "message": BIG}}, MessageType.ERROR),
+        ({"id": "ä" + BIG, "method": "m", "params": {}}, MessageType.REQUEST),
+    ],
+)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", " :\t")])
+def test_big_messages_are_told_like_small_ones(
+    message: dict[str, Any], kind: MessageType, separators: tuple[str, str]
+) -> None:
+    found = one(json.dumps(message, separators=separators).encode())
+    assert found.type is kind
+    assert found.id == message.get("id", UNSET)
+    assert found.method == message.get("method")
+    for member in ("params", "result", "error"):
+        assert found.decoded(member) == message.get(member)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_give_messages(payload: bytes) -> None:
     assert parse(payload)

@@ -77,7 +77,9 @@ class Recorded:
         new: list[ev.Event] = self.stage.events[self._told :]
         self._told = len(self.stage.events)
         for event in new:
-            self.recorder.record(event)
+            handler = self.recorder.handlers.get(type(event))
+            if handler is not None:
+                handler(event)
 
     def named(self, name: str) -> ReadableSpan:
         """Return the only span of that name."""

@@ -224,8 +224,7 @@ def test_a_connection_that_ends_leaves_no_span_open() -> None:
         "debbie.session.end [INTERNAL]",
     ]
     assert attributes(recorded, "invoke_agent claude")["error.type"] == "connection_closed"
-    assert recorded.instruments.levels.sessions == 0
-    assert recorded.instruments.levels.calls == 0
+    assert recorded.instruments.sessions_active == 0
 
 
 def test_strays_are_spans_of_their_own() -> None:
@@ -281,5 +280,4 @@ def test_every_span_of_a_recording_names_its_session(dialect: str) -> None:
     recorded = Recorded(recording(dialect))
     recorded.catch_up()
     assert all((span.attributes or {}).get("session.id") for span in recorded.spans)
-    assert recorded.instruments.levels.sessions == 0
-    assert recorded.instruments.levels.calls == 0
+    assert recorded.instruments.sessions_active == 0

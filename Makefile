@@ -1,0 +1,71 @@
+# Every target sets up what it needs by itself, in .venv. Wanted: Python >= 3.11, and make.
+# PYTHON=... chooses the interpreter.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip install --quiet \
+	--root-user-action=ignore --constraint constraints.txt
+# With the build tools installed beforehand and no isolation, they are pinned as well.
+BUILD_TOOLS := hatchling editables
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types bench peers clean
+
+help:
+	@echo "make demo    a scripted agent, Debbie before it, and what she saw"
+	@echo "make test    the tests;  make lint, make types: the checks"
+	@echo "make peers   installs real MCP and ACP peers, which more tests then run with"
+	@echo "make bench   what Debbie costs, beside a bare relay and nginx"
+	@echo "make clean   removes the virtual environment and caches"
+
+demo: $(VENV)/.base
+	$(BIN)/debbie demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.bench
+
+peers: $(VENV)/.peers
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was installed from; a changed pin or dependency installs again.
+$(VENV)/.base: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing debbie into $(VENV)"
+	@$(PIP) $(BUILD_TOOLS)
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	@echo "installing the development tools into $(VENV)"
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.peers: $(VENV)/.dev
+	@echo "installing the peers into $(VENV)"
+	@$(PIP) --no-build-isolation --editable '.[dev,peers]'
+	@touch $@
+
+$(VENV)/.made:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+			2>/dev/null; then exec_python=$$python; break; fi; \
+	done; \
+	if [ -z "$$exec_python" ]; then \
+		echo "make: no Python >= 3.11 with venv was found; install one, or set PYTHON=" >&2; \
+		exit 1; \
+	fi; \
+	"$$exec_python" -m venv --clear $(VENV)
+	@touch $@

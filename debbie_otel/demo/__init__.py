@@ -1,0 +1,1 @@
+"""A real agent server and client to try Debbie on: scripted, but on real sockets."""

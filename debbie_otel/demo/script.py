@@ -1,0 +1,141 @@
+"""What the fake model behind the demo's agent says: data, one `Turn` for each user message."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Fault(StrEnum):
+    """How a turn goes wrong; each looks on the wire as it does with AIWhisperer."""
+
+    NONE = "none"
+    HANG = "hang"
+    """After the tools nothing comes until the model call times out, which looks like ERROR."""
+    STALL = "stall"
+    """The turn ends with tool calls and an empty answer: a continuation that never comes."""
+    ERROR = "error"
+    """The model failed (HTTP 429, 500): a success without an answer."""
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool that the agent runs inside its server.
+
+    Attributes:
+        name: Of the tool.
+        arguments: As the model gave them.
+        seconds: How long it runs, at speed 1.
+
+    """
+
+    name: str
+    arguments: dict[str, Any] = {}
+    seconds: float = 0.1
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows on one user message.
+
+    Attributes:
+        text: The answer; empty repeats the user's message.
+        tools: Run before the answer.
+        think: Seconds before the model's first word, at speed 1.
+        pace: Seconds between two chunks, at speed 1.
+        fault: How it goes wrong.
+
+    """
+
+    text: str = ""
+    tools: tuple[ToolCall, ...] = ()
+    think: float = 0.1
+    pace: float = 0.05
+    fault: Fault = Fault.NONE
+
+
+class Scene(msgspec.Struct, frozen=True):
+    """A user message and the turn that answers it."""
+
+    message: str
+    turn: Turn
+
+
+_LIST_RFCS = ToolCall("list_rfcs", {"status": "in_progress"}, 0.25)
+
+DEMO: tuple[Scene, ...] = (
+    Scene("Good morning. What can you do?", Turn(text="I can read and write RFCs, and plans.")),
+    Scene(
+        "List the open RFCs.",
+        Turn(text="Three RFCs are open: caching, retries, and sign-in.", tools=(_LIST_RFCS,)),
+    ),
+    Scene(
+        "Summarise the one about retries.",
+        Turn(
+            text="It asks for exponential back-off, and a budget for each client.",
+            tools=(
+                ToolCall("read_rfc", {"rfc_id": "retries"}, 0.2),
+                ToolCall("search_files", {"pattern": "backoff"}, 0.15),
+            ),
+        ),
+    ),
+    Scene("Is it ready for review?", Turn(fault=Fault.ERROR)),
+    Scene("Once more: is it ready?", Turn(text="Yes. Two comments are left.", think=0.8)),
+)
+"""What `debbie demo` plays: answers, tool calls, one failure of the model, one slow answer."""
+
+DEMO_MESSAGES = tuple(scene.message for scene in DEMO)
+DEMO_TURNS = tuple(scene.turn for scene in DEMO)
+
+_MENU: tuple[tuple[Fault, float], ...] = (
+    (Fault.NONE, 0.75),
+    (Fault.STALL, 0.1),
+    (Fault.ERROR, 0.1),
+    (Fault.HANG, 0.05),
+)
+
+
+def repeated(tool: ToolCall, times: int) -> tuple[Turn, ...]:
+    """Return turns that all call the same tool and never come to an answer: a tool loop."""
+    return (Turn(tools=(tool,), fault=Fault.STALL),) * times
+
+
+def error_burst(times: int) -> tuple[Turn, ...]:
+    """Return turns in which the model fails."""
+    return (Turn(fault=Fault.ERROR, think=0.02),) * times
+
+
+def slowed(turn: Turn, factor: float) -> Turn:
+    """Return the turn with everything taking `factor` times as long."""
+    return msgspec.structs.replace(
+        turn,
+        think=turn.think * factor,
+        pace=turn.pace * factor,
+        tools=tuple(
+            msgspec.structs.replace(tool, seconds=tool.seconds * factor) for tool in turn.tools
+        ),
+    )
+
+
+def random_script(seed: int, turns: int) -> tuple[Turn, ...]:
+    """Return a script with faults sprinkled in; the same seed gives the same script."""
+    dice = random.Random(seed)
+    faults = [fault for fault, _ in _MENU]
+    weights = [weight for _, weight in _MENU]
+    script = []
+    for number in range(turns):
+        fault = dice.choices(faults, weights)[0]
+        calls = max(dice.randint(0, 2), fault is Fault.STALL)
+        script.append(
+            Turn(
+                text="" if fault is Fault.STALL else f"Answer {number + 1} is ready.",
+                tools=tuple(
+                    ToolCall("read_file", {"path": f"docs/{dice.randint(1, 99)}.md"})
+                    for _ in range(calls)
+                ),
+                think=dice.uniform(0.05, 0.3),
+                fault=fault,
+            )
+        )
+    return tuple(script)
