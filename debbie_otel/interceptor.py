@@ -105,9 +105,13 @@ class WebSocketInterceptor:
     def data_received(self, direction: MessageDirection, data: bytes) -> None:
         """Look at bytes that have been passed on."""
         try:
-            for event in self._wire.receive_data(direction, data):
+            events = self._wire.receive_data(direction, data)
+            if not events:
+                return
+            now = self._clock()
+            for event in events:
                 if type(event) is PayloadSeen:
-                    self.message_received(event.direction, event.payload, self._clock())
+                    self.message_received(event.direction, event.payload, now)
                 elif type(event) is HandshakeSeen:
                     self._handshake(event)
                 elif type(event) is PayloadSkipped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -14,7 +15,6 @@ from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.report.commentary import EVENTS as COMMENTED
 from debbie_otel.report.commentary import commentator
 from debbie_otel.report.lines import LineWriter
-from debbie_otel.report.summary import EVENTS as COUNTED
 from debbie_otel.report.summary import Summary
 from debbie_otel.telemetry.pipeline import ShutdownReport
 from debbie_otel.transports.tap import Tap
@@ -33,11 +33,12 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
     debbie = DebbieDebugger(config)
     tap = debbie.tap()
     summary = Summary()
-    debbie.monitor.subscribe(summary, *COUNTED)
+    summary.listen_to(debbie.monitor)
     lines = LineWriter(sys.stdout)
     if commentary:
         debbie.monitor.subscribe(commentator(lines), *COMMENTED)
     await debbie.start()
+    _calm_garbage_collection()
     try:
         await tap.start()
         for line in greeting(debbie, tap):
@@ -51,6 +52,17 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
         console.print(table)
     if report is not None and debbie.pipeline is not None:
         console.print(farewell(debbie, report), markup=False, soft_wrap=True)
+
+
+def _calm_garbage_collection() -> None:
+    """Have the cyclic collector look less often, and not at what lives as long as the process.
+
+    Spans that wait for their export are tens of thousands of objects without cycles; with the
+    default thresholds the collector walks over them all many times a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def greeting(debbie: DebbieDebugger, tap: Tap) -> list[str]:

@@ -9,7 +9,6 @@ from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.monitor import Subscriber
 from debbie_otel.recording import read_recording
-from debbie_otel.report.summary import EVENTS as COUNTED
 from debbie_otel.report.summary import Summary
 
 
@@ -28,7 +27,7 @@ def replay_file(path: Path, config: Config, *subscribers: Subscriber) -> Summary
     now = 0
     debbie = DebbieDebugger(config, clock=lambda: now, telemetry=False)
     summary = Summary()
-    debbie.monitor.subscribe(summary, *COUNTED)
+    summary.listen_to(debbie.monitor)
     for subscriber in subscribers:
         debbie.monitor.subscribe(subscriber)
     connections: dict[str, WebSocketInterceptor] = {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from statistics import quantiles
+from typing import Any
 
 from rich.table import Table
 
 from debbie_otel.core import events as ev
 from debbie_otel.core.message import MessageDirection, MessageType
 from debbie_otel.core.model import Call, Outcome
+from debbie_otel.monitor import DebbieMonitor
 
 _RECENT = 1000
 _MAX_METHODS = 200
@@ -37,19 +40,8 @@ class MethodTimes:
         return quantiles(self.times, n=100, method="inclusive")[percent - 1]
 
 
-EVENTS = (
-    ev.MessageSeen,
-    ev.CallEnded,
-    ev.SessionStarted,
-    ev.TurnEnded,
-    ev.ToolEnded,
-    ev.StreamEnded,
-)
-"""What a summary counts."""
-
-
 class Summary:
-    """Counts events; subscribe it to a monitor.
+    """Counts events: `listen_to` a monitor.
 
     Attributes:
         messages: By direction and type.
@@ -67,28 +59,54 @@ class Summary:
         self.errors = 0
         self.streams = 0
         self.dialects: set[str] = set()
+        self._handlers: dict[type[ev.Event], Callable[[Any], None]] = {
+            ev.MessageSeen: self._message_seen,
+            ev.CallEnded: self._call_ended,
+            ev.SessionStarted: self._session_started,
+            ev.TurnEnded: self._turn_ended,
+            ev.ToolEnded: self._tool_ended,
+            ev.StreamEnded: self._stream_ended,
+        }
+
+    def listen_to(self, monitor: DebbieMonitor) -> None:
+        """Count the events of a monitor from now on."""
+        for kind, handler in self._handlers.items():
+            monitor.subscribe(handler, kind)
 
     def __call__(self, event: ev.Event) -> None:
         """Count one event."""
-        match event:  # the two that every call causes come first
-            case ev.MessageSeen():
-                message = event.message
-                self.messages[message.direction, message.type] += 1
-                self.dialects.add(event.session.dialect)
-            case ev.CallEnded():
-                self._method(event.call.method).add(event.call)
-                self.errors += event.call.outcome is Outcome.FAILED
-            case ev.SessionStarted():
-                self.sessions += 1
-            case ev.TurnEnded(turn=turn) if turn.outcome is not None:
-                self.turns[turn.outcome] += 1
-                told = turn.call is not None and turn.call.outcome is turn.outcome
-                self.errors += turn.outcome is Outcome.FAILED and not told
-            case ev.ToolEnded(tool=tool) if tool.outcome is not None:
-                self.tools[tool.name, tool.outcome] += 1
-                self.errors += tool.outcome is Outcome.FAILED and not tool.is_call
-            case ev.StreamEnded():
-                self.streams += 1
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def _message_seen(self, event: ev.MessageSeen) -> None:
+        message = event.message
+        self.messages[message.direction, message.type] += 1
+
+    def _call_ended(self, event: ev.CallEnded) -> None:
+        call = event.call
+        self._method(call.method).add(call)
+        self.errors += call.outcome is Outcome.FAILED
+
+    def _session_started(self, event: ev.SessionStarted) -> None:
+        self.sessions += 1
+        self.dialects.add(event.session.dialect)
+
+    def _turn_ended(self, event: ev.TurnEnded) -> None:
+        turn = event.turn
+        if turn.outcome is not None:
+            self.turns[turn.outcome] += 1
+        told = turn.call is not None and turn.call.outcome is turn.outcome
+        self.errors += turn.outcome is Outcome.FAILED and not told
+
+    def _tool_ended(self, event: ev.ToolEnded) -> None:
+        tool = event.tool
+        if tool.outcome is not None:
+            self.tools[tool.name, tool.outcome] += 1
+        self.errors += tool.outcome is Outcome.FAILED and not tool.is_call
+
+    def _stream_ended(self, _: ev.StreamEnded) -> None:
+        self.streams += 1
 
     def _method(self, name: str) -> MethodTimes:
         times = self.methods.get(name)
