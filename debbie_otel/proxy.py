@@ -83,8 +83,13 @@ def greeting(debbie: DebbieDebugger, tap: Tap) -> list[str]:
 
 def farewell(debbie: DebbieDebugger, report: ShutdownReport) -> str:
     """Say what became of the spans."""
-    where = debbie.pipeline.destination.where if debbie.pipeline is not None else ""
-    text = f"{report.delivered} spans delivered to {where or 'nowhere'}"
+    if debbie.pipeline is None:
+        return ""
+    destination = debbie.pipeline.destination
+    if destination.kind == "files":
+        text = f"{report.delivered} spans written to {destination.where}/traces.jsonl"
+    else:
+        text = f"{report.delivered} spans delivered to {destination.where or 'nowhere'}"
     if report.spooled:
         text += f", {report.spooled} kept in {report.path}"
     if report.dropped:

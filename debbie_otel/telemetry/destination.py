@@ -88,8 +88,9 @@ def choose(
             routes = {signal: _route(url, "the local collector", {}, signal) for signal in _SIGNALS}
             return _otlp(url, routes, "a collector was found there")
     text = (
-        f"The newest spans are at the end of {data_dir / 'traces.jsonl'} (OTLP JSON lines): any "
-        "later debbie command reads them, and so does a collector's otlpjsonfile receiver."
+        f"The newest spans are at the end of {data_dir / 'traces.jsonl'} (OTLP JSON lines, which "
+        "a collector's otlpjsonfile receiver reads); with a collector on localhost, or --otlp URL, "
+        "they go there."
     )
     return Destination("files", str(data_dir), "no collector was set or found", text)
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import debbie_otel
+
+PACKAGE = Path(debbie_otel.__file__).parent
+
+
+def test_the_public_names() -> None:
+    assert sorted(debbie_otel.__all__) == [
+        "DebbieDebugger",
+        "DebbieError",
+        "DebbieMonitor",
+        "Dialect",
+        "InterceptedMessage",
+        "MessageDirection",
+        "MessageType",
+        "WebSocketInterceptor",
+    ]
+    for name in debbie_otel.__all__:
+        assert getattr(debbie_otel, name).__doc__, name
+
+
+def test_the_package_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
+
+
+LAYERS = [
+    ["errors", "failopen", "clock", "semconv"],
+    ["core"],
+    ["dialects", "recording"],
+    ["telemetry"],
+    ["monitor"],
+    ["interceptor"],
+    ["transports", "report", "config"],
+    ["debugger"],
+    ["proxy", "replay", "check"],
+    ["demo"],
+    ["cli"],
+]
+"""From the bottom to the top; a module may import what is below it, and its own part."""
+
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+
+def imports(module: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__"
+)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(module: Path) -> None:
+    own = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(module):
+        parts = name.split(".")
+        if parts[0] == "debbie_otel" and len(parts) > 1 and parts[1] != own and parts[1] in LEVEL:
+            assert LEVEL[parts[1]] < LEVEL[own], f"{own} imports {parts[1]}"
+
+
+@pytest.mark.parametrize(
+    "module", sorted((PACKAGE / "core").glob("*.py")), ids=lambda path: path.name
+)
+def test_the_core_does_no_io(module: Path) -> None:
+    banned = {"asyncio", "time", "socket", "opentelemetry", "threading", "os", "datetime"}
+    assert not {name.split(".")[0] for name in imports(module)} & banned
