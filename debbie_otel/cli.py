@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,37 @@ from debbie_otel.errors import ConfigurationError, DebbieError
 
 
 class _Group(click.Group):
-    """Turns our errors into one line and exit code 2."""
+    """Turns errors, click's too, into one line and an exit code."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with _one_line():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except ConfigurationError as error:
-            click.echo(f"debbie: {error}", err=True)
-            sys.exit(2)
-        except DebbieError as error:
-            click.echo(f"debbie: {error}", err=True)
-            sys.exit(1)
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        text = error.format_message()
+        if "\n" in text:  # the help, for want of a command
+            raise
+        path = "debbie" if error.ctx is None else error.ctx.command_path
+        click.echo(f"debbie: {text} (see {path} --help)", err=True)
+        sys.exit(2)
+    except DebbieError as error:
+        click.echo(f"debbie: {error}", err=True)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -88,6 +88,17 @@ UNINSPECTED_REASON: Final = "debbie.uninspected.reason"
 WILL_RETRY: Final = "debbie.error.will_retry"
 LINK_TYPE: Final = "debbie.link"
 
+# -- alerts ---------------------------------------------------------------------------------------
+EVENT_ALERT: Final = "debbie.alert"
+ALERT_TYPE: Final = "debbie.alert.type"
+ALERT_SEVERITY: Final = "debbie.alert.severity"
+ALERT_MESSAGE: Final = "debbie.alert.message"
+ALERT_SUBJECT: Final = "debbie.alert.subject"
+ALERT_DURATION: Final = "debbie.alert.duration"
+METRIC_ALERTS: Final = "debbie.alerts"
+METRIC_ALERTS_ACTIVE: Final = "debbie.alerts.active"
+METRIC_AGENT_MEMORY: Final = "debbie.agent.memory"
+
 # -- metrics --------------------------------------------------------------------------------------
 METRIC_MESSAGES: Final = "debbie.messages"
 METRIC_IO: Final = "debbie.io"

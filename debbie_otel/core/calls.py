@@ -6,7 +6,7 @@ older one: the first response belongs to the first request.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +15,9 @@ import msgspec
 from debbie_otel.core.message import JsonRpcId, MessageDirection
 from debbie_otel.core.model import Call
 from debbie_otel.core.session import Session
+
+MAX_CANCELLED = 256
+"""Cancelled requests that are remembered, so that a late answer is known as one."""
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -45,6 +48,7 @@ class PendingCalls:
             direction: {} for direction in MessageDirection
         }
         self._behind: dict[tuple[MessageDirection, JsonRpcId], deque[Pending]] = {}
+        self._cancelled: OrderedDict[tuple[MessageDirection, Any], str] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values())) + sum(map(len, list(self._behind.values())))
@@ -80,6 +84,19 @@ class PendingCalls:
                 if not waiting:
                     del self._behind[direction, call_id]
         return entry
+
+    def remember_cancelled(self, call: Call) -> None:
+        """Expect that a request which has been cancelled may be answered all the same."""
+        self._cancelled[call.direction, call.id] = call.method
+        if len(self._cancelled) > MAX_CANCELLED:
+            self._cancelled.popitem(last=False)
+
+    def take_cancelled(self, direction: MessageDirection, call_id: Any) -> str | None:
+        """Return the method of a cancelled request, once."""
+        try:
+            return self._cancelled.pop((direction, call_id), None)
+        except TypeError:  # an id that no request can have, such as an object
+            return None
 
     def oldest_ns(self) -> int | None:
         """When the oldest request was sent, as far as ids are unique; safe on other threads."""

@@ -136,10 +136,12 @@ class Connection:
             params=message.params,
             versioned=message.versioned,
         )
-        info.calls += 1
         entry = Pending(call, session, unknown)
         if rules is not None:
             self._apply_to_request(entry, rules, fields, out)
+            session = entry.session
+            info = session.info
+        info.calls += 1
         answers = self.dialect.on_response.get(method)
         if answers is not None:
             entry.replays = any(rule.replays for rule in answers)
@@ -163,7 +165,10 @@ class Connection:
                 call.waits_for_user = True
             elif rule.role == "turn" and (rule.until == "response" or not session.busy):
                 # A client that comes back names its session with the first turn.
-                self._directory.confirm(entry.named, call.started_ns, out)
+                known = self._directory.confirm(entry.named, call.started_ns, out)
+                if known is not None:
+                    session = entry.session = known
+                    call.session = known.info
                 call.opens_turn = True
                 call.turn = session.open_turn(
                     call.started_ns,
@@ -224,13 +229,17 @@ class Connection:
         if entry is not None:
             cancelled = rule.role == "cancel_call"
             outcome = Outcome.CANCELLED if cancelled else Outcome.COMPLETED
+            if cancelled:
+                self._pending.remember_cancelled(entry.call)
             self._end_call(entry, scene.message.time_ns, outcome, scene.out)
 
-    def _stray(self, message: InterceptedMessage, out: list[Event]) -> None:
+    def _stray(
+        self, message: InterceptedMessage, out: list[Event], cancelled: str | None = None
+    ) -> None:
         session = self._directory.own
         turn = session.turn()
         self._count(message, session, turn, len(out), out)
-        out.append(StraySeen(session.info, message.time_ns, message, turn))
+        out.append(StraySeen(session.info, message.time_ns, message, turn, cancelled))
 
     def _turn(self, session: Session, fields: Fields) -> Turn | None:
         paths = self.dialect.turn_paths
@@ -259,7 +268,8 @@ class Connection:
         if message.id is not msgspec.UNSET:
             entry = self._pending.take(message.direction.opposite, message.id)
         if entry is None:
-            self._stray(message, out)
+            late = self._pending.take_cancelled(message.direction.opposite, message.id)
+            self._stray(message, out, late)
             return
         call, session = entry.call, entry.session
         call.response_bytes = message.size
@@ -333,7 +343,6 @@ class Connection:
         if entry.tool_key is not None:
             session.tool_answered(entry.tool_key, time_ns, outcome, call.error_type, out)
         out.append(CallEnded(session.info, time_ns, call))
-        call.params = None
         rule = self.dialect.turn_rules.get(call.method)
         if rule is not None:
             self._answer_turn(entry, rule, fields, rules or [], out)

@@ -8,6 +8,7 @@ yet, a request that opens a turn or that succeeded will do: a client that comes 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import msgspec
@@ -34,12 +35,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_ns: int = 3_600 * 10**9
 
 
+MAX_PAST = 1000
+"""Ended sessions that are remembered, so that one that is resumed goes on where it was."""
+
+
 class Sessions:
     """The named sessions that are alive, shared by all connections to one server."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._by_id: dict[str, Session] = {}
+        self._past: OrderedDict[str, SessionInfo] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -60,9 +66,18 @@ class Sessions:
         self._by_id[session.info.id] = session
 
     def remove(self, session: Session) -> None:
-        """Forget one."""
-        if self._by_id.get(session.info.id) is session:
-            del self._by_id[session.info.id]
+        """Take one out; of its state only identity and totals are kept."""
+        info = session.info
+        if self._by_id.get(info.id) is session:
+            del self._by_id[info.id]
+            self._past[info.id] = info
+            if len(self._past) > MAX_PAST:
+                self._past.popitem(last=False)
+
+    def recall(self, session_id: str) -> Session | None:
+        """Return a session that has ended, ready to go on."""
+        info = self._past.pop(session_id, None)
+        return None if info is None else Session(info)
 
 
 class Directory:
@@ -79,6 +94,7 @@ class Directory:
         self._shared = shared
         self._named: dict[str, Session] = {}
         self.own = self._new(connection)
+        self.own.info.unnamed = True
 
     @property
     def sessions(self) -> list[Session]:
@@ -106,7 +122,11 @@ class Directory:
 
     def begin(self, session_id: str, time_ns: int, out: list[Event]) -> Session:
         """Begin the session of that id: the connection's own if that has no name yet, else new."""
-        session = self._shared.get(session_id) or self._named.get(session_id)
+        session = (
+            self._shared.get(session_id)
+            or self._named.get(session_id)
+            or self._shared.recall(session_id)
+        )
         if session is None:
             if self._named:
                 session = self._new(session_id)
@@ -114,6 +134,7 @@ class Directory:
             else:
                 session = self.own
                 session.info.id = session_id
+                session.info.unnamed = False
         self._join(session)
         session.start(time_ns, out, again=True)
         if self._shared.get(session_id) is None:

@@ -91,10 +91,15 @@ class NotificationSeen(_Event, frozen=True, eq=False):
 
 
 class StraySeen(_Event, frozen=True, eq=False):
-    """A response that nobody asked for, or a message that is no JSON-RPC."""
+    """A response that nobody asked for, or a message that is no JSON-RPC.
+
+    `cancelled` is the method of the request that a response comes too late for: MCP's servers
+    answer a cancelled request all the same, with an error.
+    """
 
     message: InterceptedMessage
     turn: Turn | None
+    cancelled: str | None = None
 
 
 class UsageReported(_Event, frozen=True, eq=False):

@@ -40,6 +40,7 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
         ended_ns: None while it lives.
         turns: Turns opened; so for calls, tools, errors, messages.
         resumed: Whether it had lived before on another connection.
+        unnamed: Whether the id is the connection's, as the wire tells none.
         handle: Whatever the recorder of spans keeps with it; the core does not look at it.
 
     """
@@ -56,6 +57,7 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
     errors: int = 0
     messages: int = 0
     resumed: bool = False
+    unnamed: bool = False
     agent_id: str | None = None
     handle: Any = None
 

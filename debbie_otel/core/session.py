@@ -179,8 +179,10 @@ class Session:
         """End a turn with the tools and streams that it left open."""
         if turn.ended_ns is not None:
             return
+        # Who cancels a turn cancels its tools; else they were cut off.
+        left = Outcome.CANCELLED if outcome is Outcome.CANCELLED else Outcome.ABORTED
         for key in [key for key, tool in self._tools.items() if tool.turn is turn]:
-            self._finish_tool(key, time_ns, Outcome.ABORTED, "turn_ended", out)
+            self._finish_tool(key, time_ns, left, "turn_ended", out)
         self._end_streams(time_ns, out, turn)
         turn.ended_ns = time_ns
         turn.outcome = outcome

@@ -59,6 +59,12 @@ class TelemetryHub:
             service = self._services[dialect.name] = self._make(dialect)
         return service
 
+    def named(self, dialect: str | None) -> Service | None:
+        """Return the service of a dialect if there is one yet; any for None."""
+        if dialect is None:
+            return next(iter(self._services.values()), None)
+        return self._services.get(dialect)
+
     def count_failure(self, place: str) -> None:
         """Count a failure of our own; the first service reports them, as they belong to none."""
         self._failures.add((place,))

@@ -8,6 +8,7 @@ is never a session or request id on a metric.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -82,6 +83,8 @@ class Instruments:
         self._agents = Names(limit)
         self._errors = Names(limit)
         self._messages: dict[Key, list[int]] = {}
+        self._alerts = Sums(_alert_attributes)
+        self._alerts_active = Sums(_alert_attributes)
         self._tool_counts = Sums(
             lambda key: {semconv.GEN_AI_TOOL_NAME: key[0], semconv.TOOL_OUTCOME: key[1]}
         )
@@ -139,6 +142,8 @@ class Instruments:
             "{message}",
             "Messages that passed without a look.",
         )
+        counter(semconv.METRIC_ALERTS, [self._alerts], "{alert}", "Alerts that fired.")
+        gauge(semconv.METRIC_ALERTS_ACTIVE, [self._alerts_active], "{alert}", "Not resolved yet.")
         gauge(
             semconv.METRIC_SESSIONS_ACTIVE,
             [_level(lambda: self.sessions_active)],
@@ -215,6 +220,13 @@ class Instruments:
         self._tokens.add((name, "input"), input_tokens)
         self._tokens.add((name, "output"), output_tokens)
 
+    def alert(self, alert_type: str, severity: str, event: Literal["alert", "resolved"]) -> None:
+        """Count an alert that fired, or that is over."""
+        key = (alert_type, severity)
+        if event == "alert":
+            self._alerts.add(key)
+        self._alerts_active.add(key, 1 if event == "alert" else -1)
+
     # -- what is collected -------------------------------------------------------------------
 
     def _message_counts(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -259,6 +271,10 @@ class Instruments:
         name: str, description: str, attributes: Callable[[Key], dict[str, str]]
     ) -> Histograms:
         return Histograms(name, "s", description, attributes)
+
+
+def _alert_attributes(key: Key) -> dict[str, str]:
+    return {semconv.ALERT_TYPE: key[0], semconv.ALERT_SEVERITY: key[1]}
 
 
 def _without_none(attributes: dict[str, str | None]) -> dict[str, str]:

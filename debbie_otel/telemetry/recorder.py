@@ -334,7 +334,10 @@ class Recorder:
         status = UNSET
         if isinstance(message.id, str | int | float):
             attributes[semconv.JSONRPC_REQUEST_ID] = str(message.id)
-        if message.type is MessageType.ERROR:
+        if event.cancelled is not None:  # what the answer says does not matter any more
+            attributes[self._method_attribute] = event.cancelled
+            attributes[semconv.CALL_OUTCOME] = str(Outcome.CANCELLED)
+        elif message.type is MessageType.ERROR:
             error = message.rpc_error()
             code = "malformed_error" if error.code is None else str(error.code)
             status = _status(attributes, Outcome.FAILED, code, error.message)

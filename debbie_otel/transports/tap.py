@@ -107,6 +107,7 @@ class Tap:
         self._strict = strict
         self._failures: list[Exception] = []
         self._server: asyncio.Server | None = None
+        self._stopping = False
         self._connections: set[ClientConnection] = set()
         self._refused: set[ClientConnection] = set()
         self._all_ended = asyncio.Event()
@@ -147,6 +148,7 @@ class Tap:
 
         """
         loop = asyncio.get_running_loop()
+        self._stopping = False
         timeout = self._limits.head_timeout if self._listen_tls is not None else None
         try:
             if self._listen.path is not None:
@@ -179,9 +181,10 @@ class Tap:
             ExceptionGroup: With `strict`, what observers raised.
 
         """
+        self._stopping = True
         server, self._server = self._server, None
         if server is not None:
-            server.close()
+            await _stop_accepting(server)
         for connection in self._connections | self._refused:
             connection.client.close()
             connection.upstream.close()
@@ -202,6 +205,10 @@ class Tap:
 
     def accepted(self, connection: ClientConnection) -> str | None:
         """Start connecting the upstream; or return why the connection is refused."""
+        if self._stopping:  # it came with the end, and nobody would close it any more
+            self._refused.add(connection)
+            connection.client.abort()
+            return "the proxy has ended"
         limit = self._limits.max_connections
         if len(self._connections) >= limit:
             self.counters.refused += 1
@@ -273,6 +280,19 @@ class Tap:
         while self._connections or self._refused:
             self._all_ended.clear()
             await self._all_ended.wait()
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Close a server, but not between its accept of a connection and the making of a transport.
+
+    asyncio would forget the socket of such a connection, and its client would wait in vain.
+    """
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):  # an event loop without readers
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+    await asyncio.sleep(0)
+    server.close()
 
 
 def _text(error: Exception) -> str:

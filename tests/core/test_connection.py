@@ -289,9 +289,28 @@ def test_a_client_that_comes_back_goes_on_with_its_session() -> None:
     stage.current = "B"
     again = '>> {"id":1,"method":"sendUserMessage","params":{"sessionId":"s1","message":"again"}}'
     assert stage.play(again) == [
-        "session s1 started", "turn 1 started", "call sendUserMessage in turn 1",
+        "session s1 resumed", "turn 1 started", "call sendUserMessage in turn 1",
     ]  # fmt: skip
     assert stage.sessions.get("s1") is stage.connection.session
+
+
+def test_a_session_that_is_loaded_again_counts_on_and_links_back() -> None:
+    stage = Play()
+    stage.play(ACP_START)
+    stage.close()
+    stage.play(
+        """
+        conn B
+        >> {"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}
+        >> {"jsonrpc":"2.0","id":1,"method":"session/load","params":{"sessionId":"s1"}}
+        << {"jsonrpc":"2.0","id":1,"result":{}}
+        >> {"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":"s1"}}
+        """
+    )
+    first, second = stage.of(ev.SessionStarted)
+    assert first.session is second.session
+    assert second.session.resumed
+    assert [event.turn.number for event in stage.of(ev.TurnStarted)] == [1, 2]
 
 
 def test_the_first_generation_of_aiwhisperer() -> None:
@@ -524,6 +543,21 @@ def test_mcp_cancelled_request_gets_no_answer() -> None:
         "tool add cancelled", "call tools/call cancelled cancelled",
     ]  # fmt: skip
     assert stage.connection.pending_calls == []
+
+
+def test_mcp_an_answer_to_a_cancelled_request_is_known_as_late_but_once() -> None:
+    stage = Play("mcp")
+    stage.play(
+        """
+        >> {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}
+        >> {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}
+        << {"jsonrpc":"2.0","id":1,"error":{"code":0,"message":"Request cancelled"}}
+        << {"jsonrpc":"2.0","id":1,"error":{"code":0,"message":"Request cancelled"}}
+        << {"jsonrpc":"2.0","id":{"a":1},"result":{}}
+        """
+    )
+    assert [e.cancelled for e in stage.of(ev.StraySeen)] == ["tools/call", None, None]
+    assert stage.connection.session.info.errors == 0
 
 
 def test_generic_session_takes_the_name_that_the_server_gives() -> None:
