@@ -10,12 +10,13 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip insta
 BUILD_TOOLS := hatchling editables
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench peers clean
+.PHONY: help demo test lint types bench eval peers clean
 
 help:
 	@echo "make demo    a scripted agent, Debbie before it, and what she saw"
 	@echo "make test    the tests;  make lint, make types: the checks"
 	@echo "make peers   installs real MCP and ACP peers, which more tests then run with"
+	@echo "make eval    how well anomalies are told from healthy sessions, on the labelled corpus"
 	@echo "make bench   what Debbie costs, beside a bare relay and nginx"
 	@echo "make clean   removes the virtual environment and caches"
 
@@ -31,6 +32,9 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+eval: $(VENV)/.dev
+	$(BIN)/python -m tests.corpus.evaluate
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench

@@ -86,6 +86,7 @@ _PROFILE = click.option("--profile", metavar="NAME", help="default, aggressive o
     metavar="MODE",
     help="Host as sent (preserve), the upstream's (upstream), or that for wss only. [auto]",
 )
+@click.option("--watch-pid", type=int, metavar="PID", help="Process whose memory is watched.")
 @click.option("--quiet", is_flag=True, help="No commentary on the console.")
 def proxy(config: Path | None, *, quiet: bool, **flags: Any) -> None:
     """Stand before an agent server: every message is a span and a metric, none is changed."""
@@ -113,13 +114,21 @@ def demo(config: Path | None, speed: float) -> None:
 @_DIALECT
 @_PROFILE
 @_CONFIG
-def replay(file: Path, config: Path | None, **flags: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the alerts, one JSON object a line.")
+def replay(file: Path, config: Path | None, *, as_json: bool, **flags: Any) -> None:
     """Run a recording through the same core, on its own clock, and sum it up."""
-    from debbie_otel.replay import replay_file
+    from debbie_otel.replay import json_lines, replay_file
+    from debbie_otel.report.commentary import comment_alert
 
-    summary = replay_file(file, _load(config, {"proxy": flags}))
+    played = replay_file(file, _load(config, {"proxy": flags}))
+    if as_json:
+        for line in json_lines(played.transitions):
+            click.echo(line)
+        return
+    for transition in played.transitions:
+        click.echo(f"{transition.time_ns / 1e9:10.3f} {comment_alert(transition)}")
     console = Console(highlight=False)
-    for table in summary.tables():
+    for table in played.summary.tables():
         console.print(table)
 
 

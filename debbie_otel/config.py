@@ -18,6 +18,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from debbie_otel.core.loops import LoopSettings
+from debbie_otel.detection.control import METRICS, PREFIX
+from debbie_otel.detection.rules import RuleSettings
+from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.errors import ConfigurationError
 
 ProfileName = Literal["default", "aggressive", "passive"]
@@ -103,6 +107,7 @@ class ProxyConfig(_Section, frozen=True, kw_only=True):
         record: File that every message is recorded in, content and all.
         tls_cert, tls_key: To listen with TLS.
         ca, insecure: Whom to trust on a wss upstream.
+        watch_pid: Process whose memory is watched; None finds the one behind a local upstream.
         host_header: What the Host header says to the upstream.
         max_connections: Clients at once.
         handshake_timeout: Seconds for a client's first request.
@@ -120,6 +125,7 @@ class ProxyConfig(_Section, frozen=True, kw_only=True):
     tls_key: Path | None = None
     ca: Path | None = None
     insecure: bool = False
+    watch_pid: Count | None = None
     host_header: Literal["auto", "preserve", "upstream"] = "auto"
     max_connections: Count = 1024
     handshake_timeout: Seconds = 10.0
@@ -185,6 +191,8 @@ class Config(_Section, frozen=True, kw_only=True):
     telemetry: TelemetryConfig = msgspec.field(default_factory=TelemetryConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     dialects: DialectsConfig = msgspec.field(default_factory=DialectsConfig)
+    detection: DetectionSettings = msgspec.field(default_factory=DetectionSettings)
+    rules: tuple[RuleSettings, ...] = ()
 
     @property
     def profile(self) -> Profile:
@@ -208,10 +216,31 @@ def load_config(
         ConfigurationError: File, variable or flag, key, and what was expected.
 
     """
-    config = Config() if path is None else _from_file(path)
+    document = {} if path is None else _read(path)
+    config = Config() if path is None else _from_file(path, document)
     for where, section, key, value in _overrides(environ or {}, flags or {}):
         config = _override(config, where, section, key, value)
-    return config
+    return _with_profile(config, document.get("detection", {}))
+
+
+def _with_profile(config: Config, given: Mapping[str, Any]) -> Config:
+    """Take from the profile what the file leaves open."""
+    profile = config.profile
+    numbers: dict[str, Any] = {
+        "check_interval": profile.check_interval,
+        "stall_threshold": profile.stall_threshold,
+        "slow_factor": profile.response_time_factor,
+        "response_window": profile.response_window,
+        "error_rate": profile.error_rate,
+        "memory_factor": profile.memory_factor,
+    }
+    if "repetitions" not in given.get("loops", {}):
+        loops = msgspec.structs.replace(config.detection.loops, repetitions=profile.tool_loop)
+        numbers["loops"] = loops
+    left = {name: value for name, value in numbers.items() if name == "loops" or name not in given}
+    return msgspec.structs.replace(
+        config, detection=msgspec.structs.replace(config.detection, **left)
+    )
 
 
 def _override(config: Config, where: str, section: str, key: str, value: Any) -> Config:
@@ -220,21 +249,40 @@ def _override(config: Config, where: str, section: str, key: str, value: Any) ->
     return msgspec.structs.replace(config, **{section: changed})
 
 
-def _from_file(path: Path) -> Config:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        document = msgspec.toml.decode(path.read_bytes())
+        document: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigurationError(str(path), f"cannot be read: {reason}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(str(path), f"no valid TOML: {error}") from None
+    return document
+
+
+def _from_file(path: Path, document: dict[str, Any]) -> Config:
     config = _decode(document, lambda key: f"{path}: {key}" if key else str(path))
-    return Config(
+    for number, rule in enumerate(config.rules):
+        _check_rule(rule, f"{path}: rules[{number}]")
+    return msgspec.structs.replace(
+        config,
         proxy=_anchored(config.proxy, path.parent),
         telemetry=_anchored(config.telemetry, path.parent),
-        limits=config.limits,
         dialects=_anchored(config.dialects, path.parent),
     )
+
+
+def _check_rule(rule: RuleSettings, where: str) -> None:
+    if (rule.above is None) == (rule.below is None):
+        raise ConfigurationError(where, "wants either above or below")
+    if re.fullmatch(r"[A-Za-z][\w./-]{0,254}", rule.metric) is None:
+        what = f"{rule.metric!r} is no name of an OpenTelemetry instrument"
+        raise ConfigurationError(f"{where}.metric", what)
+    known = [PREFIX + name for name in METRICS]
+    if rule.metric.startswith(PREFIX) and rule.metric not in known:
+        close = difflib.get_close_matches(rule.metric, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
+        raise ConfigurationError(f"{where}.metric", f"unknown control metric {rule.metric}", hint)
 
 
 def _overrides(
@@ -319,21 +367,28 @@ def _complaint(
     return ConfigurationError(where(key), f"expected {expected}, got {got}")
 
 
-def _sections() -> dict[str, type[_Section]]:
-    return get_type_hints(Config)
+def _sections() -> dict[str, type[msgspec.Struct]]:
+    """Return the tables of the file by name; those within others by their dotted name."""
+    hints = get_type_hints(Config)
+    return {
+        **{name: hint for name, hint in hints.items() if hasattr(hint, "__struct_fields__")},
+        "detection.loops": LoopSettings,
+        "rules[...]": RuleSettings,
+    }
 
 
 def _meant(section: str, key: str) -> str:
     """Suggest what an unknown key may have been meant to be."""
     sections = _sections()
+    section = re.sub(r"\[\d+\]", "[...]", section)
     if section in sections:
-        known: list[str] = list(sections[section].__struct_fields__)
+        known: list[str] = list(sections[section].__struct_encode_fields__)
     else:
-        known = list(sections)
+        known = list(Config.__struct_fields__)
     if close := difflib.get_close_matches(key, known, n=1):
         return f"did you mean {close[0]}?"
     for name, kind in sections.items():
-        if key in kind.__struct_fields__:
+        if key in kind.__struct_fields__ and name in Config.__struct_fields__:
             return f"it belongs under [{name}]"
     return "known: " + ", ".join(known)
 

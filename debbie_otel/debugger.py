@@ -15,6 +15,10 @@ from debbie_otel.config import Config
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.directory import Limits
 from debbie_otel.core.message import MessageDirection
+from debbie_otel.detection.detector import AnomalyDetector
+from debbie_otel.detection.memory import MemoryWatch, listener
+from debbie_otel.detection.runner import LiveRunner
+from debbie_otel.detection.telling import AlertRecorder
 from debbie_otel.dialects import builtin_dialects
 from debbie_otel.errors import ConfigurationError, DialectError
 from debbie_otel.failopen import FailOpen
@@ -62,6 +66,7 @@ class DebbieDebugger:
         environ: Where the standard `OTEL_*` variables are read.
         clock: Tells the time.
         telemetry: False records nothing; the monitor's subscribers still hear everything.
+        detection: False looks for no anomalies.
 
     Attributes:
         monitor: The live sessions; `monitor.subscribe` for their events.
@@ -79,6 +84,7 @@ class DebbieDebugger:
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         telemetry: bool = True,
+        detection: bool = True,
     ) -> None:
         self.config = config
         self.guard = FailOpen(self._count_failure)
@@ -100,6 +106,10 @@ class DebbieDebugger:
         self._numbers = itertools.count(1)
         self._run_id = f"{os.getpid():x}-{self.clock() & 0xFFFFFFFF:08x}"
         self._recording: RecordingWriter | None = None
+        self.detector: AnomalyDetector | None = None
+        self._runner: LiveRunner | None = None
+        if detection:
+            self._set_up_detection()
         self._sweeper: asyncio.Task[None] | None = None
 
     # -- life --------------------------------------------------------------------------------
@@ -110,6 +120,8 @@ class DebbieDebugger:
             self._recording = RecordingWriter(
                 self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
             )
+        if self._runner is not None:
+            self._runner.start()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="sweeper")
 
@@ -122,6 +134,8 @@ class DebbieDebugger:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
             self._sweeper = None
+        if self._runner is not None:
+            await self._runner.stop()
         for interceptor in list(self._interceptors.values()):
             interceptor.close(self.clock(), "shutdown")
         if self._recording is not None:
@@ -224,6 +238,33 @@ class DebbieDebugger:
             settings.method_limit,
             lambda dialect: self.monitor.open_calls(dialect, self.clock()),
         )
+
+    def _set_up_detection(self) -> None:
+        config = self.config
+        watch = MemoryWatch(self._watched_process, config.detection.memory_floor)
+        self.detector = AnomalyDetector(config.detection, config.rules, watch)
+        recorder = None if self._hub is None else AlertRecorder(self._hub)
+        if recorder is not None:
+            self.monitor.subscribe_to_alerts(
+                lambda seen: recorder.record(seen, self.monitor.session(seen.alert.session_id))
+            )
+        self._runner = LiveRunner(
+            self.detector,
+            self.clock,
+            self.guard,
+            self.monitor.publish_alert,
+            self.monitor.publish_warning,
+        )
+        self.monitor.subscribe(self._runner.observe)
+
+    def _watched_process(self) -> int | None:
+        """Return the process behind the upstream where it is on this machine."""
+        proxy = self.config.proxy
+        if proxy.watch_pid is not None or proxy.upstream is None:
+            return proxy.watch_pid
+        address = parse_upstream(proxy.upstream).address
+        local = address.host in ("localhost", "::1") or address.host.startswith("127.")
+        return listener(address.port) if local and address.path is None else None
 
     def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
         if self._recording is not None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import get_args
 
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.directory import Limits, Sessions
 from debbie_otel.core.events import Event
+from debbie_otel.core.loops import LoopFinding
 from debbie_otel.core.session import Session
+from debbie_otel.detection.alerts import Transition
 from debbie_otel.failopen import FailOpen
+from debbie_otel.handlers import Handler, MonitoringEvent, register
 from debbie_otel.telemetry.instruments import OpenCalls
 
 Subscriber = Callable[[Event], None]
+_MAX_WAITING = 1000
+AlertSubscriber = Callable[[Transition], None]
 
 
 class DebbieMonitor:
@@ -32,6 +38,8 @@ class DebbieMonitor:
         self._guard = guard or FailOpen()
         self._connections: dict[str, Connection] = {}
         self._subscribers: dict[type[Event], list[Subscriber]] = {}
+        self._alert_subscribers: list[AlertSubscriber] = []
+        self._warning_subscribers: list[Callable[[LoopFinding], None]] = []
 
     # -- what is alive -----------------------------------------------------------------------
 
@@ -81,6 +89,55 @@ class DebbieMonitor:
                 subscribers.remove(subscriber)
 
         return unsubscribe
+
+    def subscribe_to_alerts(self, subscriber: AlertSubscriber) -> Callable[[], None]:
+        """Have `subscriber` called when an alert fires or is resolved; returns what ends it."""
+        self._alert_subscribers.append(subscriber)
+        return lambda: self._alert_subscribers.remove(subscriber)
+
+    async def alerts(self) -> AsyncIterator[Transition]:
+        """Yield alerts as they fire and are resolved, as long as it is iterated."""
+        queue: asyncio.Queue[Transition] = asyncio.Queue(_MAX_WAITING)
+
+        def put(transition: Transition) -> None:
+            if queue.full():
+                queue.get_nowait()  # whoever does not keep up misses the oldest
+            queue.put_nowait(transition)
+
+        unsubscribe = self.subscribe_to_alerts(put)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            unsubscribe()
+
+    def register_handler(self, event: MonitoringEvent, handler: Handler) -> Callable[[], None]:
+        """Have `handler` called with a dictionary for each event of a kind; see `handlers`."""
+        return register(self, event, handler, self._guard)
+
+    def subscribe_to_warnings(self, subscriber: Callable[[LoopFinding], None]) -> None:
+        """Have `subscriber` called when a loop of the soft tier begins."""
+        self._warning_subscribers.append(subscriber)
+
+    def publish_warning(self, _: Event, finding: LoopFinding) -> None:
+        """Pass a warning on: something repeats, not yet often enough for an alert."""
+        for subscriber in self._warning_subscribers:
+            with self._guard("a warning subscriber"):
+                subscriber(finding)
+
+    def publish_alert(self, transition: Transition) -> None:
+        """Pass an alert on to all who subscribed to them."""
+        for subscriber in list(self._alert_subscribers):
+            with self._guard("an alert subscriber"):
+                subscriber(transition)
+
+    def session(self, session_id: str) -> Session | None:
+        """Return a session that is seen on an open connection."""
+        found = self.sessions.get(session_id)
+        if found is not None:
+            return found
+        matching = (s for c in self.connections for s in c.sessions if s.info.id == session_id)
+        return next(matching, None)
 
     def publish(self, events: Iterable[Event]) -> None:
         """Pass events on to all subscribers."""

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from debbie_otel.config import Config
 from debbie_otel.debugger import DebbieDebugger
-from debbie_otel.report.commentary import EVENTS as COMMENTED
-from debbie_otel.report.commentary import commentator
+from debbie_otel.errors import ConfigurationError
+from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
 from debbie_otel.report.summary import Summary
 from debbie_otel.telemetry.pipeline import ShutdownReport
@@ -31,16 +31,20 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     debbie = DebbieDebugger(config)
-    tap = debbie.tap()
+    try:
+        tap = debbie.tap()
+    except ConfigurationError:
+        await debbie.stop()
+        raise
     summary = Summary()
     summary.listen_to(debbie.monitor)
     lines = LineWriter(sys.stdout)
     if commentary:
-        debbie.monitor.subscribe(commentator(lines), *COMMENTED)
-    await debbie.start()
-    _calm_garbage_collection()
+        comment_on(debbie.monitor, lines)
     try:
+        await debbie.start()
         await tap.start()
+        _calm_garbage_collection()
         for line in greeting(debbie, tap):
             lines(line)
         await stop.wait()

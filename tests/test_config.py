@@ -47,6 +47,7 @@ def test_every_key_can_be_set_in_the_file(file: Path) -> None:
         tls_key = "/etc/key.pem"
         ca = "~/ca.pem"
         insecure = true
+        watch_pid = 7
         host_header = "preserve"
         max_connections = 5
         handshake_timeout = 1
@@ -181,7 +182,10 @@ def test_profiles() -> None:
         ("upstream = 'a'", "debbie.toml: upstream: unknown key (it belongs under [proxy])"),
         ("[limits]\notlp = 1", "debbie.toml: limits.otlp: unknown key (it belongs under [telem"),
         ("[dialects]\nzz = 1", "debbie.toml: dialects.zz: unknown key (known: paths)"),
-        ("zz = 1", "debbie.toml: zz: unknown key (known: proxy, telemetry, limits, dialects)"),
+        (
+            "zz = 1",
+            "debbie.toml: zz: unknown key (known: proxy, telemetry, limits, dialects, detection, rules)",
+        ),
         ("proxy = 3", "debbie.toml: proxy: expected a table, got 3"),
         ("[proxy]\nlisten = 3", "debbie.toml: proxy.listen: expected a string, got 3"),
         ("[proxy]\ninsecure = 'no'", "debbie.toml: proxy.insecure: expected true or false, got 'n"),
@@ -289,3 +293,57 @@ def test_whatever_is_given_is_taken_or_refused(section: str, key: str, value: An
     with contextlib.suppress(ConfigurationError):
         config = load_config(None, {}, {section: {key: value}})
         assert getattr(getattr(config, section), key) in (value, Path(str(value)).expanduser())
+
+
+def test_thresholds_come_from_the_profile_unless_they_are_set(file: Path) -> None:
+    file.write_text("[detection]\nstall_threshold = 42\n[detection.loops]\nrepetitions = 7")
+    default, aggressive = (
+        load_config(file, {}, {"proxy": {"profile": name}}).detection
+        for name in ("default", "aggressive")
+    )
+    assert (default.check_interval, aggressive.check_interval) == (5.0, 2.0)
+    assert (default.stall_threshold, aggressive.stall_threshold) == (42.0, 42.0)
+    assert default.loops.repetitions == aggressive.loops.repetitions == 7
+    assert load_config(None, {"DEBBIE_PROFILE": "passive"}).detection.stall_threshold == 60.0
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        (
+            "[detection]\nstall_treshold = 1",
+            "debbie.toml: detection.stall_treshold: unknown key (did you mean stall_threshold?)",
+        ),
+        (
+            "[detection]\nstall_threshold = -1",
+            "debbie.toml: detection.stall_threshold: expected a number > 0.0, got -1",
+        ),
+        (
+            "[detection]\nerror_rate = 20",
+            "debbie.toml: detection.error_rate: expected a number <= 1.0, got 20",
+        ),
+        (
+            "[detection.loops]\nrepetition = 3",
+            "debbie.toml: detection.loops.repetition: unknown key (did you mean repetitions?)",
+        ),
+        (
+            "[[rules]]\nname = 'x'\nmetric = 'm'\nabov = 1",
+            "debbie.toml: rules[0].abov: unknown key (did you mean above?)",
+        ),
+        (
+            "[[rules]]\nname = 'x'\nmetric = 'm'",
+            "debbie.toml: rules[0]: wants either above or below",
+        ),
+        (
+            "[[rules]]\nname = 'x'\nmetric = 'debbie.control.silense'\nabove = 1",
+            "debbie.toml: rules[0].metric: unknown control metric debbie.control.silense "
+            "(did you mean debbie.control.silence?)",
+        ),
+        (
+            "[[rules]]\nname = 'x'\nmetric = 'a metric'\nabove = 1",
+            "debbie.toml: rules[0].metric: 'a metric' is no name of an OpenTelemetry instrument",
+        ),
+    ],
+)
+def test_wrong_thresholds_and_rules_are_refused(file: Path, toml: str, said: str) -> None:
+    assert complaint(file, toml) == said

@@ -34,6 +34,8 @@ LAYERS = [
     ["core"],
     ["dialects", "recording"],
     ["telemetry"],
+    ["detection"],
+    ["handlers"],
     ["monitor"],
     ["interceptor"],
     ["transports", "report", "config"],

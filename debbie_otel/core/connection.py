@@ -279,6 +279,8 @@ class Connection:
             call.error_code = detail.code
             call.error_type = "malformed_error" if detail.code is None else str(detail.code)
             call.error_message = detail.message[:MAX_CONTENT]
+            if call.tool is not None:
+                call.tool.error_message = call.error_message
             self._end_call(entry, message.time_ns, Outcome.FAILED, out)
         elif call.method in self.dialect.on_response or entry.named or call.opens_turn:
             self._succeeded(entry, message, out)

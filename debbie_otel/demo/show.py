@@ -12,7 +12,7 @@ from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import converse
 from debbie_otel.proxy import farewell, greeting
-from debbie_otel.report.commentary import EVENTS, commentator
+from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
 from debbie_otel.report.summary import Summary
 from debbie_otel.transports.addresses import parse_upstream
@@ -35,7 +35,7 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
         )
         debbie = DebbieDebugger(msgspec.structs.replace(config, proxy=proxy))
         summary.listen_to(debbie.monitor)
-        debbie.monitor.subscribe(commentator(lines), *EVENTS)
+        comment_on(debbie.monitor, lines)
         await debbie.start()
         try:
             async with debbie.tap() as tap:

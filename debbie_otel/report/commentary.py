@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from debbie_otel.core import events as ev
+from debbie_otel.core.loops import LoopFinding
 from debbie_otel.core.model import Outcome
+from debbie_otel.detection.alerts import Transition
+from debbie_otel.monitor import DebbieMonitor
 
 PREFIX = "[DEBBIE]"
 
@@ -27,6 +30,13 @@ EVENTS = (
 """What is commented on."""
 
 
+def comment_on(monitor: DebbieMonitor, write: Callable[[str], None]) -> None:
+    """Write a line for whatever a monitor tells that is worth one."""
+    monitor.subscribe(commentator(write), *EVENTS)
+    monitor.subscribe_to_alerts(lambda transition: write(comment_alert(transition)))
+    monitor.subscribe_to_warnings(lambda finding: write(comment_warning(finding)))
+
+
 def commentator(write: Callable[[str], None]) -> Callable[[ev.Event], None]:
     """Return a subscriber that writes the line of each event."""
 
@@ -38,6 +48,20 @@ def commentator(write: Callable[[str], None]) -> Callable[[ev.Event], None]:
             write(line)
 
     return subscriber
+
+
+def comment_alert(transition: Transition) -> str:
+    """Return the line for an alert."""
+    alert = transition.alert
+    if transition.event == "alert":
+        return f"{PREFIX} ⚠️ Anomaly detected: {_printable(alert.message)}"
+    took = _duration(transition.time_ns - alert.fired_ns)
+    return f"{PREFIX} Anomaly resolved: {alert.alert_type} after {took}"
+
+
+def comment_warning(finding: LoopFinding) -> str:
+    """Return the line for a loop that is not yet an alert."""
+    return f"{PREFIX} Watching: {_printable(finding.message)}"
 
 
 def _text(event: ev.Event) -> str | None:

@@ -46,11 +46,22 @@ class Span:
         return {k: v for k, v in self.attributes.items() if k.startswith(prefixes)}
 
 
+_JUDGEMENTS = ("debbie.alert ", "debbie.intervention ", "debbie.recovery")
+
+
 class Spans:
-    """All spans of a run, in the order in which they ended."""
+    """All spans of a run, in the order in which they ended.
+
+    Attributes:
+        all: Every one.
+        wire: Those that tell what passed, not what Debbie thinks of it (which takes time to tell).
+        by_id: By span id.
+
+    """
 
     def __init__(self, requests: Iterable[ExportTraceServiceRequest]) -> None:
         self.all = [span for request in requests for span in _spans(request)]
+        self.wire = [span for span in self.all if not span.name.startswith(_JUDGEMENTS)]
         self.by_id = {span.span_id: span for span in self.all}
 
     @classmethod
@@ -93,7 +104,7 @@ class Spans:
         That order is the wire's also where several messages came in one read and so at one time.
         """
         children: dict[str, list[Span]] = defaultdict(list)
-        for span in self.all:
+        for span in self.wire:
             children[span.parent_id].append(span)
 
         def lines(parent: str, depth: int) -> Iterator[str]:

@@ -54,7 +54,7 @@ def spans_by_kind(spans: Spans) -> Counter[str]:
     two sockets is read first has a say in where a run is broken.
     """
     found: Counter[str] = Counter()
-    for span in spans.all:
+    for span in spans.wire:
         first, _, last = span.name.rpartition(".")
         message = span.attributes.get(semconv.MESSAGE_TYPE)
         if first == "debbie.session":
@@ -96,7 +96,7 @@ async def test_turns_are_roots_of_traces_of_their_own(name: str, tmp_path: Path)
     failing = [turn for turn in roots if turn.attributes["debbie.turn.outcome"] in _FAILING]
     assert [turn for turn in roots if turn.error is not None] == failing
     in_turns = {turn.span_id for turn in roots}
-    for span in spans.all:  # a tree is two deep: a turn, and what happened in it
+    for span in spans.wire:  # a tree is two deep: a turn, and what happened in it
         assert not span.parent_id or span.parent_id in in_turns
         if span.name.startswith("execute_tool "):
             assert span.parent_id in in_turns

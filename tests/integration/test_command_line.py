@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,16 @@ from tests.integration.test_proxy_command import totals
 from tests.play import DATA
 from tests.telemetry.collector import make_certificate
 
-WORKERS = 2
 COMMANDS = ("proxy", "demo", "replay", "dialects", "check")
+FLAGS = {
+    "proxy": (
+        *("--upstream", "--listen", "--dialect", "--profile", "--config", "--service-name"),
+        *("--record", "--otlp", "--tls-cert", "--tls-key", "--ca", "--insecure"),
+    ),
+    "demo": ("--speed",),
+    "replay": ("--dialect", "--profile"),
+    "check": ("--config",),
+}
 UPSTREAM = ("proxy", "--upstream", "ws://127.0.0.1:1", "--listen", "127.0.0.1:0")
 
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
@@ -125,20 +132,16 @@ def test_a_wrong_value_of_a_real_process(tmp_path: Path) -> None:
         assert re.fullmatch(r"debbie: .+\n", ended.stderr)
 
 
-def test_help_of_every_command(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(WORKERS) as pool:
-        asked = [("--help",), ("-h",), *((name, "--help") for name in COMMANDS)]
-        answers = list(pool.map(lambda arguments: debbie(*arguments, data_dir=tmp_path), asked))
-    for arguments, answer in zip(asked, answers, strict=True):
-        assert (answer.returncode, answer.stderr) == (0, ""), arguments
-        assert answer.stdout.startswith("Usage: "), arguments
-    for name in COMMANDS:
-        assert f"\n  {name} " in answers[0].stdout
-    for flag in (
-        *("--upstream", "--listen", "--dialect", "--profile", "--config", "--service-name"),
-        *("--record", "--otlp", "--tls-cert", "--tls-key", "--ca", "--insecure"),
-    ):
-        assert f"\n  {flag}" in answers[2].stdout
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_of_every_command(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for flag in ("-h", "--help"):
+        with pytest.raises(SystemExit) as ended:
+            main([*filter(None, [name]), flag], prog_name="debbie")
+        out, err = capfd.readouterr()
+        assert (ended.value.code, err) == (0, "")
+        assert out.startswith(f"Usage: debbie {name}".rstrip())
+        for documented in COMMANDS if not name else FLAGS.get(name, ()):
+            assert f"\n  {documented} " in out
 
 
 def test_replay_of_the_recordings(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ async def test_the_corpus_passes_and_is_counted(tmp_path: Path) -> None:
         assert "debbie.inspection.errors" not in it.metrics.sums
         spans = Spans(collector.received.traces)
     # Every message is in a span: on each connection those of the session and one a message.
-    assert len(spans.all) == expected.total() + 2 * 2 * len(CORPUS)
+    assert len(spans.wire) == expected.total() + 2 * 2 * len(CORPUS)
     assert spans.orphans == []
 
 

@@ -14,11 +14,14 @@ from tests.transports.raw import REQUEST, Peer
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_connection_that_comes_with_the_end_is_closed(turns: int, tmp_path: Path) -> None:
+async def test_a_connection_that_comes_with_the_end_is_closed(
+    turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`turns` of the event loop lie between the client's connect and the end."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     async with (
         raw_upstream() as (_, url),
-        proxied(config(url, tmp_path, otlp="http://127.0.0.1:1")) as it,
+        proxied(config(url, tmp_path)) as it,
     ):
         address = it.tap.addresses[0]
         with contextlib.closing(socket.socket()) as sock:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+from opentelemetry.sdk.metrics import Histogram as SdkHistogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -11,7 +12,6 @@ from opentelemetry.sdk.metrics.export import (
     MetricExportResult,
     MetricsData,
 )
-from opentelemetry.sdk.metrics import Histogram as SdkHistogram
 
 from debbie_otel import semconv
 from debbie_otel.telemetry.aggregate import Histograms, Key, MergingReader, Sums

@@ -183,8 +183,8 @@ def test_the_callers_trace_goes_on() -> None:
     recorded = Recorded(Play("mcp"), sampler=DEFAULT_ON, mcp=True)
     for flags in ("01", "03"):
         recorded.play(
-            '>> {"id":1,"method":"ping","params":{"_meta":{"traceparent":"00-%s-%s-%s"}}}\n'
-            '<< {"id":1,"result":{}}' % (trace_id, parent_id, flags)
+            f'>> {{"id":1,"method":"ping","params":{{"_meta":{{"traceparent":"00-{trace_id}-{parent_id}-{flags}"}}}}}}\n'
+            '<< {"id":1,"result":{}}'
         )
     calls = [span for span in recorded.spans if span.name == "ping"]
     assert len(calls) == 2
@@ -193,8 +193,8 @@ def test_the_callers_trace_goes_on() -> None:
         assert format(call.context.trace_id, "032x") == trace_id
         assert format(call.parent.span_id, "016x") == parent_id
     recorded.play(
-        '>> {"id":2,"method":"unsampled","params":{"_meta":{"traceparent":"00-%s-%s-00"}}}\n'
-        '<< {"id":2,"result":{}}' % (trace_id, parent_id)
+        f'>> {{"id":2,"method":"unsampled","params":{{"_meta":{{"traceparent":"00-{trace_id}-{parent_id}-00"}}}}}}\n'
+        '<< {"id":2,"result":{}}'
     )
     assert not [span for span in recorded.spans if span.name == "unsampled"]
 

@@ -1,0 +1,71 @@
+"""Control metrics: readings of live sessions, as OpenTelemetry gauges that are never exported.
+
+They are written once a look, with delta temporality, so that what a MeterProvider holds follows
+what is alive: the SDK frees the attribute sets of synchronous instruments when they are collected.
+The public metrics keep to bounded attributes; here every session has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import Resource
+
+from debbie_otel import semconv
+from debbie_otel.detection.vitals import Reading
+
+PREFIX = "debbie.control."
+METRICS = {
+    "silence": ("s", "Silence of a session that owes something."),
+    "silence.long": ("s", "The same while a tool runs that is slow by nature."),
+    "response.ratio": ("1", "Response time over its baseline."),
+    "error.ratio": ("1", "Share of calls and tools that failed."),
+    "loop.count": ("{repetition}", "Repetitions of a loop."),
+    "memory.ratio": ("1", "Memory of the agent's process over its baseline."),
+    "call.age": ("s", "Age of the oldest request outside a turn."),
+    "retries": ("{attempt}", "Failed attempts at the same thing."),
+    "turn.steps": ("{step}", "Calls and tools of a turn."),
+    "turn.tokens": ("{token}", "Tokens of a turn."),
+    "turn.time": ("s", "Age of a turn."),
+}
+SUBJECT = "debbie.control.subject"
+SINCE = "debbie.control.since"
+TEXT = "debbie.control.text"
+
+
+class ControlMetrics:
+    """The control MeterProvider and its gauges.
+
+    Args:
+        reader: Reads them; passed in the constructor, as the SDK wants it.
+
+    """
+
+    def __init__(self, reader: MetricReader) -> None:
+        self._provider = MeterProvider(
+            [reader], resource=Resource.get_empty(), shutdown_on_exit=False, exemplar_filter=None
+        )
+        meter = self._provider.get_meter(semconv.SCOPE)
+        self._gauges = {
+            name: meter.create_gauge(PREFIX + name, unit, description)
+            for name, (unit, description) in METRICS.items()
+        }
+
+    def write(self, session_id: str, readings: Iterable[Reading]) -> None:
+        """Write the readings of one session."""
+        for reading in readings:
+            self._gauges[reading.metric].set(
+                reading.value,
+                {
+                    semconv.SESSION_ID: session_id,
+                    SUBJECT: reading.subject,
+                    SINCE: reading.since_ns,
+                    TEXT: reading.text,
+                },
+            )
+
+    def shutdown(self) -> None:
+        """End the provider."""
+        self._provider.shutdown()

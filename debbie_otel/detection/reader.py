@@ -1,0 +1,126 @@
+"""The detector's MetricReader.
+
+It reads the control provider, and can be attached to a user's own MeterProvider as well (in its
+constructor): a rule may then watch any metric there. Every collection is a window; windows queue
+up, so that a `force_flush` by someone else, which collects too, loses none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics import _Gauge as Gauge
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    HistogramDataPoint,
+    MetricReader,
+    MetricsData,
+    NumberDataPoint,
+)
+
+DELTA = AggregationTemporality.DELTA
+CUMULATIVE = AggregationTemporality.CUMULATIVE
+MAX_WINDOWS = 1024
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One data point.
+
+    Attributes:
+        metric: Name of the metric.
+        attributes: Of the point.
+        value: Number, or sum of a histogram.
+        count: Measurements in a histogram; 1 for a number.
+        buckets: Bounds and counts of a histogram; None for a number.
+        time_ns: When it was collected.
+        is_delta: Whether `value` is new since the last window, or a level.
+
+    """
+
+    metric: str
+    attributes: dict[str, Any]
+    value: float
+    time_ns: int
+    count: int = 1
+    buckets: tuple[tuple[float, ...], tuple[int, ...]] | None = None
+    is_delta: bool = False
+
+
+class DetectorReader(MetricReader):
+    """Collects windows of metrics and keeps them until they are taken.
+
+    Args:
+        cardinality: Attribute sets an instrument; above the number of live sessions.
+
+    Attributes:
+        dropped: Windows that were thrown away because nobody took them.
+
+    """
+
+    def __init__(self, cardinality: int = 100_000) -> None:
+        synchronous = (Counter, UpDownCounter, Histogram, Gauge)
+        observable = (ObservableCounter, ObservableUpDownCounter, ObservableGauge)
+        super().__init__(
+            preferred_temporality={
+                **dict.fromkeys(synchronous, DELTA),
+                **dict.fromkeys(observable, DELTA),
+                UpDownCounter: CUMULATIVE,
+                ObservableUpDownCounter: CUMULATIVE,
+            },
+            cardinality_limits=dict.fromkeys((*synchronous, *observable), cardinality),
+        )
+        self._windows: deque[list[Point]] = deque(maxlen=MAX_WINDOWS)
+        self.dropped = 0
+
+    def take(self) -> list[Point]:
+        """Collect what is there now, and return the points of all windows not taken so far."""
+        self.collect()
+        points: list[Point] = []
+        while self._windows:
+            points += self._windows.popleft()
+        return points
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        points = [
+            point
+            for resource in metrics_data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for data_point in metric.data.data_points
+            if (point := _point(metric.name, metric.data, data_point)) is not None
+        ]
+        if len(self._windows) == MAX_WINDOWS:
+            self.dropped += 1
+        self._windows.append(points)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Nothing is open."""
+
+
+def _point(name: str, data: Any, point: Any) -> Point | None:
+    delta = getattr(data, "aggregation_temporality", None) is DELTA
+    attributes = dict(point.attributes or {})
+    match point:
+        case NumberDataPoint():
+            return Point(name, attributes, point.value, point.time_unix_nano, 1, None, delta)
+        case HistogramDataPoint():
+            buckets = (tuple(point.explicit_bounds), tuple(point.bucket_counts))
+            return Point(
+                name, attributes, point.sum, point.time_unix_nano, point.count, buckets, delta
+            )
+    return None

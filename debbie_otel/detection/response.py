@@ -1,0 +1,102 @@
+"""Response times of one method against their own baseline."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import exp, log
+from statistics import median
+
+import msgspec
+
+_RECENT = 4
+_SLOW_OF_RECENT = 3
+_NEW_NORMAL = 50
+_SPREAD = 1.2
+_SIGMAS = 3.0
+_WIDE = 0.4
+_NORMAL = 1.4826  # makes a median absolute deviation comparable to a standard deviation
+
+
+class Slowness(msgspec.Struct, frozen=True):
+    """How slow a method is now: seconds, and in terms of its baseline."""
+
+    current: float
+    baseline: float
+    since_ns: int
+
+    @property
+    def ratio(self) -> float:
+        """Current over baseline."""
+        return self.current / self.baseline if self.baseline > 0 else 1.0
+
+
+class ResponseTimes:
+    """The last response times of one method.
+
+    Robust on purpose: the first call of a method is cold and does not count, slow calls do not
+    spoil the baseline, and what varies by nature must leave its own range, not only its median.
+    After fifty slow calls in a row, slow is the new normal.
+
+    Args:
+        window: How many make the baseline.
+        minimum: How many it takes.
+        factor: What is slow, in terms of the baseline's median.
+        floor: Seconds by which it must be slower.
+
+    """
+
+    def __init__(self, window: int, minimum: int, factor: float, floor: float) -> None:
+        self._minimum = minimum
+        self._factor = factor
+        self._floor = floor
+        self._base: deque[float] = deque(maxlen=window)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+        self._first = True
+        self._slow_run: list[tuple[float, int]] = []
+
+    def add(self, seconds: float, time_ns: int) -> None:
+        """Add a response time."""
+        if self._first:
+            self._first = False
+            return
+        limit = self._limit()
+        self._recent.append((seconds, time_ns))
+        if limit is None or seconds <= limit:
+            self._base.append(seconds)
+            self._slow_run.clear()
+            return
+        self._slow_run.append((seconds, time_ns))
+        if len(self._slow_run) >= _NEW_NORMAL:
+            self._base.clear()
+            self._base.extend(value for value, _ in self._slow_run)
+            self._slow_run.clear()
+
+    def slowness(self) -> Slowness | None:
+        """Return how slow the method is if it is slow now."""
+        limit = self._limit()
+        if limit is None:
+            return None
+        slow = [(seconds, when) for seconds, when in self._recent if seconds > limit]
+        if len(slow) < _SLOW_OF_RECENT:
+            return None
+        current = median(seconds for seconds, _ in slow)
+        return Slowness(current, median(self._base), slow[0][1])
+
+    def _limit(self) -> float | None:
+        """Return what a response time must exceed to be slow; None while there is no baseline.
+
+        Response times are skewed, so their spread is taken on a logarithmic scale, from the median
+        absolute deviation; what spreads wide needs more of a baseline.
+        """
+        if len(self._base) < self._minimum:
+            return None
+        ordered = sorted(self._base)
+        middle = ordered[len(ordered) // 2]
+        high = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+        if middle > 0:
+            deviations = sorted(abs(log(max(value, 1e-6) / middle)) for value in ordered)
+            sigma = _NORMAL * deviations[len(deviations) // 2]
+            if sigma > _WIDE and len(ordered) < 2 * self._minimum:
+                return None
+            high = max(_SPREAD * high, middle * exp(_SIGMAS * sigma))
+        return max(self._factor * middle, high, middle + self._floor)

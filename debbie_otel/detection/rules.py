@@ -1,0 +1,224 @@
+"""Rules: pure functions from points to conditions.
+
+The built-in ones compare a control metric of a session with a threshold. A user's own rule watches
+any metric of a MeterProvider that the `DetectorReader` is attached to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from math import inf, nextafter
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from debbie_otel import semconv
+from debbie_otel.detection import control
+from debbie_otel.detection.alerts import Condition
+from debbie_otel.detection.reader import Point
+from debbie_otel.detection.settings import SEVERITIES, DetectionSettings, Severity
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """A control metric that must not exceed a value."""
+
+    metric: str
+    alert_type: str
+    above: float
+    per_subject: bool = False
+
+
+def thresholds(settings: DetectionSettings) -> dict[str, Threshold]:
+    """Return the built-in rules, by the name of the metric that they watch."""
+    rules = [
+        Threshold("silence", "session_stall", settings.stall_threshold),
+        Threshold("silence.long", "session_stall", settings.long_tool_threshold),
+        Threshold("response.ratio", "slow_response", settings.slow_factor, per_subject=True),
+        Threshold("error.ratio", "high_error_rate", settings.error_rate),
+        Threshold("loop.count", "tool_loop", 1),
+        Threshold("memory.ratio", "memory_spike", settings.memory_factor),
+        Threshold("retries", "retry_storm", settings.retries),
+    ]
+    if settings.call_timeout is not None:
+        rules.append(Threshold("call.age", "request_timeout", settings.call_timeout))
+    budgets = [
+        ("turn.steps", "call_budget", settings.call_budget),
+        ("turn.tokens", "token_budget", settings.token_budget),
+        ("turn.time", "turn_time", settings.turn_time),
+    ]
+    rules += [  # a budget may be used up; what goes beyond is told
+        Threshold(metric, alert_type, nextafter(budget, inf), per_subject=True)
+        for metric, alert_type, budget in budgets
+        if budget is not None
+    ]
+    return {control.PREFIX + rule.metric: rule for rule in rules}
+
+
+def exceeded(
+    points: Iterable[Point], rules: dict[str, Threshold], settings: DetectionSettings
+) -> list[Condition]:
+    """Return a condition for each session and rule whose threshold is reached."""
+    found = []
+    for point in points:
+        rule = rules.get(point.metric)
+        if rule is None or point.value < rule.above:
+            continue
+        attributes = point.attributes
+        subject = str(attributes.get(control.SUBJECT, ""))
+        key = (
+            str(attributes[semconv.SESSION_ID]),
+            rule.alert_type,
+            subject if rule.per_subject else "",
+        )
+        found.append(
+            Condition(
+                key,
+                SEVERITIES[rule.alert_type],
+                str(attributes[control.TEXT]),
+                int(attributes[control.SINCE]),
+                {
+                    "metric": point.metric,
+                    "value": round(point.value, 3),
+                    "threshold": rule.above,
+                    "subject": subject,
+                },
+                round(settings.pending.get(rule.alert_type, 0.0) * 1e9),
+            )
+        )
+    return found
+
+
+class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[rules]]: a rule of the user's own.
+
+    Attributes:
+        name: The alert type that it raises.
+        metric: Name of an OpenTelemetry metric.
+        where: Attributes that a point must have.
+        aggregate: Of the points in the window: their sum, the last one, sum over seconds (rate),
+            mean of a histogram, or its `quantile`.
+        by: Attribute that tells subjects apart; each is judged by itself.
+        over: Seconds of the window.
+        above, below: Threshold; one of them.
+        for_: Seconds that it must hold (`for` in TOML).
+        severity: Of the alert.
+        strategies: What to do about it.
+
+    """
+
+    name: str
+    metric: str
+    where: dict[str, str] = {}
+    aggregate: Literal["sum", "last", "rate", "mean", "quantile"] = "last"
+    quantile: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    by: str | None = None
+    over: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    above: float | None = None
+    below: float | None = None
+    for_: Annotated[float, Meta(ge=0, le=86_400)] = msgspec.field(default=0.0, name="for")
+    severity: Severity = "medium"
+    strategies: tuple[str, ...] = ()
+
+
+class MetricRule:
+    """A user's rule with the points of its window."""
+
+    def __init__(self, settings: RuleSettings) -> None:
+        self.settings = settings
+        self._points: deque[Point] = deque(maxlen=100_000)
+
+    def conditions(self, points: Iterable[Point], now_ns: int) -> list[Condition]:
+        """Add new points; return what is beyond the threshold."""
+        rule = self.settings
+        self._points.extend(p for p in points if self._is_meant(p))
+        oldest = now_ns - round(rule.over * 1e9)
+        while self._points and self._points[0].time_ns < oldest:
+            self._points.popleft()
+        groups: dict[str, list[Point]] = {}
+        for point in self._points:
+            subject = "" if rule.by is None else str(point.attributes.get(rule.by, ""))
+            groups.setdefault(subject, []).append(point)
+        found = []
+        for subject, group in groups.items():
+            value = aggregate(rule, group)
+            if value is not None and self._is_beyond(value):
+                found.append(self._condition(subject, group, value))
+        return found
+
+    def _is_meant(self, point: Point) -> bool:
+        return point.metric == self.settings.metric and all(
+            str(point.attributes.get(name)) == value for name, value in self.settings.where.items()
+        )
+
+    def _is_beyond(self, value: float) -> bool:
+        rule = self.settings
+        return (rule.above is not None and value > rule.above) or (
+            rule.below is not None and value < rule.below
+        )
+
+    def _condition(self, subject: str, group: list[Point], value: float) -> Condition:
+        rule = self.settings
+        session = str(group[-1].attributes.get(semconv.SESSION_ID, ""))
+        limit = f"above {rule.above:g}" if rule.above is not None else f"below {rule.below:g}"
+        about = f" of {subject}" if subject else ""
+        details: dict[str, Any] = {
+            "metric": rule.metric,
+            "value": round(value, 6),
+            "subject": subject,
+        }
+        details["threshold"] = rule.above if rule.above is not None else rule.below
+        return Condition(
+            (session, rule.name, subject),
+            rule.severity,
+            f"{rule.aggregate} of {rule.metric}{about} is {value:g}, {limit}",
+            group[0].time_ns,
+            details,
+            round(rule.for_ * 1e9),
+            rule.strategies,
+        )
+
+
+def aggregate(rule: RuleSettings, points: list[Point]) -> float | None:
+    """Return one number for the points of a window, oldest first; None where there is none."""
+    match rule.aggregate:
+        case "last":
+            return points[-1].value
+        case "sum":
+            return _increase(points)
+        case "rate":
+            return _increase(points) / rule.over
+        case "mean":
+            count = sum(point.count for point in points)
+            return sum(point.value for point in points) / count if count else None
+        case "quantile":
+            return _quantile(points, rule.quantile)
+
+
+def _increase(points: list[Point]) -> float:
+    """Sum deltas; of levels, how much they grew."""
+    if points[-1].is_delta:
+        return sum(point.value for point in points)
+    return points[-1].value - points[0].value
+
+
+def _quantile(points: list[Point], quantile: float) -> float | None:
+    """Estimate a quantile from histogram buckets, linear within a bucket."""
+    histograms = [point.buckets for point in points if point.buckets is not None]
+    if not histograms:
+        return None
+    bounds = histograms[-1][0]
+    counts = [sum(h[1][i] for h in histograms if h[0] == bounds) for i in range(len(bounds) + 1)]
+    total = sum(counts)
+    if not total:
+        return None
+    rank, below = quantile * total, 0
+    for index, count in enumerate(counts):
+        if count and below + count >= rank:
+            if index == len(bounds):
+                return bounds[-1] if bounds else None
+            low = bounds[index - 1] if index else 0.0
+            return low + (bounds[index] - low) * (rank - below) / count
+        below += count
+    return None

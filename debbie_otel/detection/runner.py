@@ -1,0 +1,117 @@
+"""Drives the detector: by wall time beside an event loop, or by a recording's own time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from debbie_otel.clock import Clock
+from debbie_otel.core import events as ev
+from debbie_otel.core.loops import LoopFinding
+from debbie_otel.detection.alerts import Transition
+from debbie_otel.detection.detector import AnomalyDetector
+from debbie_otel.failopen import FailOpen
+
+URGENT_SECONDS = 0.1
+"""How long an urgent look waits for more of the same; an alert comes within 250 ms."""
+
+OnTransition = Callable[[Transition], None]
+OnWarning = Callable[[ev.Event, LoopFinding], None]
+
+
+class LiveRunner:
+    """Looks every interval, in a thread, so that the wire never waits for it.
+
+    Args:
+        detector: What to drive.
+        clock: Tells the time.
+        guard: What happens when it fails.
+        on_transition: Told of alerts that fire and resolve, on the event loop's thread.
+        on_warning: Told of loops of the soft tier, likewise.
+
+    """
+
+    def __init__(
+        self,
+        detector: AnomalyDetector,
+        clock: Clock,
+        guard: FailOpen,
+        on_transition: OnTransition,
+        on_warning: OnWarning,
+    ) -> None:
+        self._detector = detector
+        self._clock = clock
+        self._guard = guard
+        self._on_transition = on_transition
+        self._on_warning = on_warning
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def observe(self, event: ev.Event) -> None:
+        """Take in an event of the wire."""
+        warning = self._detector.observe(event)
+        if warning is not None:
+            self._on_warning(event, warning)
+        if self._detector.urgent and not self._wake.is_set():
+            self._wake.set()
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="detector")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        interval = self._detector.settings.check_interval
+        due = loop.time() + interval
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(0.0, due - loop.time()))
+            except TimeoutError:
+                due = loop.time() + interval
+                await self._look(self._detector.check)
+            else:
+                await asyncio.sleep(URGENT_SECONDS)  # a burst is one look, not one for each error
+                self._wake.clear()
+                await self._look(self._detector.check_urgent)
+
+    async def _look(self, check: Callable[[int], list[Transition]]) -> None:
+        with self._guard("anomaly detection"):
+            for transition in await asyncio.to_thread(check, self._clock()):
+                self._on_transition(transition)
+
+
+class ReplayRunner:
+    """Looks whenever the recording's time passes an interval; urgent looks come at once."""
+
+    def __init__(self, detector: AnomalyDetector, on_transition: OnTransition) -> None:
+        self._detector = detector
+        self._on_transition = on_transition
+        self._interval_ns = round(detector.settings.check_interval * 1e9)
+        self._due_ns = self._interval_ns
+
+    def observe(self, event: ev.Event) -> None:
+        """Take in an event of the recording."""
+        self._detector.observe(event)
+
+    def advance(self, now_ns: int) -> None:
+        """Let the time pass until just before the next message."""
+        while self._due_ns <= now_ns:
+            self._tell(self._detector.check(self._due_ns))
+            self._due_ns += self._interval_ns
+
+    def settle(self, now_ns: int) -> None:
+        """Take the urgent look that a message has called for."""
+        if self._detector.urgent:
+            self._tell(self._detector.check_urgent(now_ns))
+
+    def _tell(self, transitions: list[Transition]) -> None:
+        for transition in transitions:
+            self._on_transition(transition)

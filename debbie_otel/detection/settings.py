@@ -1,0 +1,92 @@
+"""[detection]: thresholds. What is not set comes from the profile."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from debbie_otel.core.loops import LoopSettings
+
+Severity = Literal["low", "medium", "high", "critical"]
+Seconds = Annotated[float, Meta(gt=0, le=86_400 * 30)]
+Factor = Annotated[float, Meta(gt=1, le=1000)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+SEVERITIES: dict[str, Severity] = {
+    "session_stall": "high",
+    "slow_response": "medium",
+    "high_error_rate": "high",
+    "tool_loop": "critical",
+    "memory_spike": "medium",
+    "request_timeout": "high",
+    "retry_storm": "high",
+    "call_budget": "medium",
+    "token_budget": "medium",
+    "turn_time": "medium",
+}
+"""Alert types and how serious they are."""
+
+LONG_COMMANDS = (
+    r"(make|cmake|ninja|bazel|cargo|rustc|go (build|test|vet)|mvn|gradle\w*|tsc|webpack|vite|docker"
+    r"|podman|terraform|ansible\w*|apt(-get)?|dnf|pytest|tox|nox|jest|playwright|rsync|wget|sleep)\b"
+    r"|(npm|npx|pnpm|yarn|bun|pip3?|uv|poetry|conda|gem|bundle|composer)\b.*\b(ci|i|install|add|sync"
+    r"|update|build|test|run)\b|\S*\b(build|compile|benchmark|migrate|download|train|deploy)"
+)
+"""Commands that are silent for minutes when all is well."""
+
+
+class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When something is wrong.
+
+    Attributes:
+        check_interval: Seconds between two looks.
+        stall_threshold: Seconds of silence of a session that owes something.
+        long_tool_threshold: The same while a tool runs that is slow by nature, and
+        long_commands: a regular expression on the beginnings of commands (or the names of tools)
+            that are.
+        slow_factor: Response time in terms of its baseline, and
+        slow_floor: seconds by which it must be slower at least.
+        response_window: Response times that make a baseline, and
+        response_minimum: how many it takes.
+        error_rate: Share of calls and tools that failed, and
+        error_minimum: how many it takes; `error_calls`: of how many.
+        error_window: Seconds that count.
+        memory_factor: Memory in terms of its baseline, and
+        memory_floor: bytes by which it must have grown.
+        call_timeout: Seconds that a request outside of turns may be open; None never alerts.
+        retries: Failed attempts at the same request within
+        retry_window: seconds.
+        call_budget: Calls and tools a turn; None is no budget. So for `token_budget`.
+        turn_time: Seconds a turn.
+        pending: Seconds that a condition has to hold, by alert type.
+        cooldown: Seconds after an alert before the same one may fire again.
+        loops: Repetition analysis.
+
+    """
+
+    check_interval: Seconds = 5.0
+    stall_threshold: Seconds = 30.0
+    long_tool_threshold: Seconds = 600.0
+    long_commands: str = LONG_COMMANDS
+    slow_factor: Factor = 2.0
+    slow_floor: Seconds = 0.05
+    response_window: Count = 100
+    response_minimum: Count = 5
+    error_rate: Share = 0.2
+    error_minimum: Count = 3
+    error_calls: Count = 5
+    error_window: Seconds = 300.0
+    memory_factor: Factor = 1.5
+    memory_floor: Count = 32 << 20
+    call_timeout: Seconds | None = 300.0
+    retries: Count = 5
+    retry_window: Seconds = 60.0
+    call_budget: Count | None = None
+    token_budget: Count | None = None
+    turn_time: Seconds | None = None
+    pending: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    cooldown: Seconds = 60.0
+    loops: LoopSettings = msgspec.field(default_factory=LoopSettings)
