@@ -66,7 +66,6 @@ class DebbieDebugger:
         environ: Where the standard `OTEL_*` variables are read.
         clock: Tells the time.
         telemetry: False records nothing; the monitor's subscribers still hear everything.
-        detection: False looks for no anomalies.
 
     Attributes:
         monitor: The live sessions; `monitor.subscribe` for their events.
@@ -84,7 +83,6 @@ class DebbieDebugger:
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         telemetry: bool = True,
-        detection: bool = True,
     ) -> None:
         self.config = config
         self.guard = FailOpen(self._count_failure)
@@ -108,7 +106,7 @@ class DebbieDebugger:
         self._recording: RecordingWriter | None = None
         self.detector: AnomalyDetector | None = None
         self._runner: LiveRunner | None = None
-        if detection:
+        if config.detection.enabled:
             self._set_up_detection()
         self._sweeper: asyncio.Task[None] | None = None
 

@@ -32,9 +32,11 @@ class Replay:
 
     def __init__(self, config: Config) -> None:
         self._now = 0
-        self._debbie = DebbieDebugger(
-            config, clock=lambda: self._now, telemetry=False, detection=False
+        # The recording's clock drives the detector here, not the wall clock.
+        quiet = msgspec.structs.replace(
+            config, detection=msgspec.structs.replace(config.detection, enabled=False)
         )
+        self._debbie = DebbieDebugger(quiet, clock=lambda: self._now, telemetry=False)
         self.summary = Summary()
         self.summary.listen_to(self._debbie.monitor)
         self.transitions: list[Transition] = []

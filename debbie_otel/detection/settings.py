@@ -42,6 +42,7 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """When something is wrong.
 
     Attributes:
+        enabled: Whether Debbie looks for anomalies at all.
         check_interval: Seconds between two looks.
         stall_threshold: Seconds of silence of a session that owes something.
         long_tool_threshold: The same while a tool runs that is slow by nature, and
@@ -67,6 +68,7 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     """
 
+    enabled: bool = True
     check_interval: Seconds = 5.0
     stall_threshold: Seconds = 30.0
     long_tool_threshold: Seconds = 600.0

@@ -36,6 +36,7 @@ def config(upstream: str, data_dir: Path, otlp: str | None = None, **sections: A
     fields: dict[str, dict[str, Any]] = {
         "proxy": {"upstream": upstream, "listen": "127.0.0.1:0"},
         "telemetry": {"data_dir": data_dir, "otlp": otlp},
+        "detection": {"enabled": False},  # alerts are spans too; tests/detection is about them
     }
     for name, changes in sections.items():
         fields[name] = fields.get(name, {}) | changes
