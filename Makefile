@@ -38,6 +38,7 @@ eval: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.detector
 
 peers: $(VENV)/.peers
 

@@ -1,8 +1,8 @@
-"""Debbie watches AI-agent sessions on the wire and shows them in OpenTelemetry.
+"""Debbie watches AI-agent sessions on the wire, shows them, and notices when one goes wrong.
 
 The way of a message:
 
-    bytes -> frames -> messages -> session events -> spans + metrics
+    bytes -> frames -> messages -> session events -> spans + metrics -> (MetricReader) -> alerts
 
     transports/    tap: the proxy, a byte splice between client and server; it shows a copy to
     interceptor    WebSocketInterceptor, one a connection, which cannot fail towards the wire;
@@ -11,13 +11,15 @@ The way of a message:
     core/events    events: a turn started, a tool ended. Nothing in core does I/O or knows a clock.
     dialects/      The rules, as TOML: AIWhisperer, ACP, Codex, MCP, and any JSON-RPC.
     telemetry/     recorder makes spans and measurements of events; pipeline exports them.
+    detection/     vitals of each session become control metrics; a MetricReader of our own collects
+                   them, rules compare, alerts fire and resolve. detector is the whole of it.
     monitor        DebbieMonitor: what is alive, and who else listens to the events:
     report/        the console's commentary and summary.
     debugger       DebbieDebugger puts it all together, from one config.
     cli            The command `debbie`: proxy, demo, replay, check, dialects.
 
 Imports point downwards only: cli -> debugger -> transports, report -> interceptor -> monitor ->
-telemetry -> core -> errors.
+detection -> telemetry -> core -> errors.
 """
 
 from __future__ import annotations
@@ -25,11 +27,16 @@ from __future__ import annotations
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.message import InterceptedMessage, MessageDirection, MessageType
 from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.errors import DebbieError
+from debbie_otel.handlers import MonitoringEvent
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.monitor import DebbieMonitor
 
 __all__ = [
+    "AnomalyAlert",
+    "AnomalyDetector",
     "DebbieDebugger",
     "DebbieError",
     "DebbieMonitor",
@@ -37,5 +44,6 @@ __all__ = [
     "InterceptedMessage",
     "MessageDirection",
     "MessageType",
+    "MonitoringEvent",
     "WebSocketInterceptor",
 ]

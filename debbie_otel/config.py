@@ -142,6 +142,7 @@ class TelemetryConfig(_Section, frozen=True, kw_only=True):
         data_dir: For files; None is the platform's.
         stream_chunks: Whether a run of chunks is one span, a span each, or none.
         capture_content: Record arguments, results and words, cut and redacted.
+        log_events: Whether alerts are log events too.
         method_limit: Names that metrics tell apart; the rest is `_OTHER`.
         flush_timeout: Seconds that sending the rest may take at the end.
 
@@ -152,6 +153,7 @@ class TelemetryConfig(_Section, frozen=True, kw_only=True):
     data_dir: Path | None = None
     stream_chunks: Literal["fold", "span", "off"] = "fold"
     capture_content: bool = False
+    log_events: bool = True
     method_limit: Count = 64
     flush_timeout: Seconds = 4.0
 

@@ -19,6 +19,7 @@ from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
 from debbie_otel.detection.runner import LiveRunner
 from debbie_otel.detection.telling import AlertRecorder
+from debbie_otel.detection.vitals import EVENTS
 from debbie_otel.dialects import builtin_dialects
 from debbie_otel.errors import ConfigurationError, DialectError
 from debbie_otel.failopen import FailOpen
@@ -70,6 +71,8 @@ class DebbieDebugger:
     Attributes:
         monitor: The live sessions; `monitor.subscribe` for their events.
         pipeline: Where telemetry leaves; None without telemetry.
+        detector: What raises alerts; `detector.metric_reader` for rules on metrics of the user's.
+        memory: Watches the agent's process.
 
     Raises:
         ConfigurationError: Something in the configuration is wrong.
@@ -96,6 +99,7 @@ class DebbieDebugger:
         )
         self.clock = clock or wall_clock()
         self.dialects = load_dialects(config)
+        self.memory = MemoryWatch(self._watched_process, config.detection.memory_floor)
         self.pipeline: Pipeline | None = None
         self._hub: TelemetryHub | None = None
         if telemetry:
@@ -134,6 +138,8 @@ class DebbieDebugger:
             self._sweeper = None
         if self._runner is not None:
             await self._runner.stop()
+        if self.detector is not None:
+            self.detector.shutdown()
         for interceptor in list(self._interceptors.values()):
             interceptor.close(self.clock(), "shutdown")
         if self._recording is not None:
@@ -235,13 +241,15 @@ class DebbieDebugger:
             ),
             settings.method_limit,
             lambda dialect: self.monitor.open_calls(dialect, self.clock()),
+            lambda: self.memory.current,
         )
 
     def _set_up_detection(self) -> None:
         config = self.config
-        watch = MemoryWatch(self._watched_process, config.detection.memory_floor)
-        self.detector = AnomalyDetector(config.detection, config.rules, watch)
-        recorder = None if self._hub is None else AlertRecorder(self._hub)
+        self.detector = AnomalyDetector(config.detection, config.rules, self.memory)
+        recorder = None
+        if self._hub is not None:
+            recorder = AlertRecorder(self._hub, log_events=config.telemetry.log_events)
         if recorder is not None:
             self.monitor.subscribe_to_alerts(
                 lambda seen: recorder.record(seen, self.monitor.session(seen.alert.session_id))
@@ -253,7 +261,7 @@ class DebbieDebugger:
             self.monitor.publish_alert,
             self.monitor.publish_warning,
         )
-        self.monitor.subscribe(self._runner.observe)
+        self.monitor.subscribe(self._runner.observe, *EVENTS)
 
     def _watched_process(self) -> int | None:
         """Return the process behind the upstream where it is on this machine."""

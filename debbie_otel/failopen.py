@@ -34,6 +34,12 @@ class FailOpen:
         except Exception as error:  # noqa: BLE001 - which is what this class is for
             self.failed(place, error)
 
+    def tell(self, topic: str, text: str) -> None:
+        """Log a warning, the first one of its topic only."""
+        if topic not in self._told:
+            self._told.add(topic)
+            logger.warning("%s", text)
+
     def failed(self, place: str, error: Exception) -> None:
         """Take note of a failure; only the first one of a place is logged in full."""
         if self.strict:

@@ -16,7 +16,12 @@ from debbie_otel.clock import Clock
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.events import Event
-from debbie_otel.core.message import MessageDirection, parse_payload
+from debbie_otel.core.message import (
+    InterceptedMessage,
+    MessageDirection,
+    parse_head,
+    parse_payload,
+)
 from debbie_otel.core.model import TraceContext
 from debbie_otel.core.wire import HandshakeSeen, PayloadSeen, PayloadSkipped, WireObserver
 from debbie_otel.failopen import FailOpen
@@ -106,7 +111,7 @@ class WebSocketInterceptor:
         """Look at bytes that have been passed on."""
         try:
             events = self._wire.receive_data(direction, data)
-            if not events:
+            if not events and self._wire.blind is None:
                 return
             now = self._clock()
             for event in events:
@@ -115,7 +120,11 @@ class WebSocketInterceptor:
                 elif type(event) is HandshakeSeen:
                     self._handshake(event)
                 elif type(event) is PayloadSkipped:
-                    self._count_skipped(event.reason)
+                    self._count_uninspected(event.reason)
+                    message = parse_head(event.head, event.size, direction, now)
+                    self._take_in([] if message is None else [message])
+            if self._wire.blind is not None and self._open:
+                self._go_blind(self._wire.blind, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the bytes have gone through
             self._guard.failed("inspection of a connection", error)
 
@@ -133,13 +142,10 @@ class WebSocketInterceptor:
         if self._sink is not None:
             with self._guard("the recording"):
                 self._sink(time_ns, self.connection.key, direction, payload)
-        events: list[Event] = []
         try:
-            for message in parse_payload(payload, direction, time_ns):
-                self.connection.receive(message, events)
+            self._take_in(parse_payload(payload, direction, time_ns))
         except Exception as error:  # noqa: BLE001 - see the module's docstring
             self._guard.failed("the session model", error)
-        self._emit(events)
 
     def expire(self, now_ns: int) -> None:
         """Give up calls that have waited for longer than the limit."""
@@ -212,6 +218,20 @@ class WebSocketInterceptor:
             state = headers.get(b"tracestate", b"")
             self._trace = TraceContext(parent.decode("latin-1"), state.decode("latin-1"))
 
-    def _count_skipped(self, reason: str) -> None:
+    def _take_in(self, messages: list[InterceptedMessage]) -> None:
+        events: list[Event] = []
+        try:
+            for message in messages:
+                self.connection.receive(message, events)
+        finally:
+            self._emit(events)
+
+    def _go_blind(self, reason: str, now_ns: int) -> None:
+        """End what is open: the bytes go on, but nothing more will be seen of them."""
+        self._guard.tell(reason, f"{self.connection.key} passes uninspected from now on: {reason}")
+        self._count_uninspected(reason)
+        self.close(now_ns, "uninspected")
+
+    def _count_uninspected(self, reason: str) -> None:
         if self._hub is not None:
             self._hub.service(self.connection.dialect).instruments.uninspected.add((reason,))

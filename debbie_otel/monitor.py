@@ -37,7 +37,8 @@ class DebbieMonitor:
         self.sessions = Sessions(limits)
         self._guard = guard or FailOpen()
         self._connections: dict[str, Connection] = {}
-        self._subscribers: dict[type[Event], list[Subscriber]] = {}
+        # Tuples, so that one who comes or goes while an event is told disturbs nobody.
+        self._subscribers: dict[type[Event], tuple[Subscriber, ...]] = {}
         self._alert_subscribers: list[AlertSubscriber] = []
         self._warning_subscribers: list[Callable[[LoopFinding], None]] = []
 
@@ -80,13 +81,15 @@ class DebbieMonitor:
             What ends the subscription.
 
         """
-        lists = [self._subscribers.setdefault(kind, []) for kind in kinds or get_args(Event)]
-        for subscribers in lists:
-            subscribers.append(subscriber)
+        wanted = kinds or get_args(Event)
+        for kind in wanted:
+            self._subscribers[kind] = (*self._subscribers.get(kind, ()), subscriber)
 
         def unsubscribe() -> None:
-            for subscribers in lists:
-                subscribers.remove(subscriber)
+            for kind in wanted:
+                left = list(self._subscribers[kind])
+                left.remove(subscriber)
+                self._subscribers[kind] = tuple(left)
 
         return unsubscribe
 

@@ -13,6 +13,7 @@ from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.runner import ReplayRunner
+from debbie_otel.detection.vitals import EVENTS
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.recording import RecordedMessage, read_recording
 from debbie_otel.report.summary import Summary
@@ -42,7 +43,7 @@ class Replay:
         self.transitions: list[Transition] = []
         self._detector = AnomalyDetector(config.detection)
         self._runner = ReplayRunner(self._detector, self.transitions.append)
-        self._debbie.monitor.subscribe(self._runner.observe)
+        self._debbie.monitor.subscribe(self._runner.observe, *EVENTS)
         self._connections: dict[str, WebSocketInterceptor] = {}
 
     def play(self, messages: Iterable[RecordedMessage], end: float | None = None) -> None:

@@ -90,6 +90,7 @@ LINK_TYPE: Final = "debbie.link"
 
 # -- alerts ---------------------------------------------------------------------------------------
 EVENT_ALERT: Final = "debbie.alert"
+EVENT_ALERT_RESOLVED: Final = "debbie.alert.resolved"
 ALERT_TYPE: Final = "debbie.alert.type"
 ALERT_SEVERITY: Final = "debbie.alert.severity"
 ALERT_MESSAGE: Final = "debbie.alert.message"

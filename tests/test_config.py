@@ -59,6 +59,7 @@ def test_every_key_can_be_set_in_the_file(file: Path) -> None:
         data_dir = "../data"
         stream_chunks = "span"
         capture_content = true
+        log_events = false
         method_limit = 3
         flush_timeout = 0.5
         [limits]

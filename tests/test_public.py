@@ -12,6 +12,8 @@ PACKAGE = Path(debbie_otel.__file__).parent
 
 def test_the_public_names() -> None:
     assert sorted(debbie_otel.__all__) == [
+        "AnomalyAlert",
+        "AnomalyDetector",
         "DebbieDebugger",
         "DebbieError",
         "DebbieMonitor",
@@ -19,6 +21,7 @@ def test_the_public_names() -> None:
         "InterceptedMessage",
         "MessageDirection",
         "MessageType",
+        "MonitoringEvent",
         "WebSocketInterceptor",
     ]
     for name in debbie_otel.__all__:

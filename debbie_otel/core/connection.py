@@ -27,6 +27,9 @@ from debbie_otel.core.message import InterceptedMessage, MessageType
 from debbie_otel.core.model import Call, Outcome, Turn
 from debbie_otel.core.session import MAX_CONTENT, Session
 
+MAX_PARAMS = 65_536
+"""Bytes of a request up to which its `params` are kept until it is answered."""
+
 
 class Connection:
     """State of one connection.
@@ -133,7 +136,7 @@ class Connection:
             request_bytes=message.size,
             turn=self._turn(session, fields) if session.busy else None,
             trace=trace,
-            params=message.params,
+            params=message.params if message.size <= MAX_PARAMS else None,
             versioned=message.versioned,
         )
         entry = Pending(call, session, unknown)
@@ -258,7 +261,7 @@ class Connection:
         info.messages += 1
         info.last_ns = message.time_ns
         out.insert(position, MessageSeen(info, message.time_ns, message, turn))
-        if not (session.live or self.dialect.named_sessions or info.ended_ns):
+        if not (session.live or self.dialect.named_sessions or info.ended_ns is not None):
             session.start(message.time_ns, out)
 
     # -- responses ---------------------------------------------------------------------------
@@ -282,7 +285,11 @@ class Connection:
             if call.tool is not None:
                 call.tool.error_message = call.error_message
             self._end_call(entry, message.time_ns, Outcome.FAILED, out)
-        elif call.method in self.dialect.on_response or entry.named or call.opens_turn:
+        elif (
+            call.method in self.dialect.on_response
+            or call.method in self.dialect.turn_rules
+            or entry.named
+        ):
             self._succeeded(entry, message, out)
         else:
             self._end_call(entry, message.time_ns, Outcome.COMPLETED, out)
@@ -370,10 +377,8 @@ class Connection:
                 turn.id = turn.id or turn_id
             elif turn_id is not None and not session.knows_turn(turn_id):
                 # The session was busy when the request came, yet this is another turn.
-                call.opens_turn = True
-                call.turn = session.open_turn(
-                    call.started_ns, call.method, call.direction, out, call=call, turn_id=turn_id
-                )
+                now = call.ended_ns or call.started_ns
+                session.open_turn(now, call.method, call.direction, out, turn_id=turn_id)
             return
         if turn is None or not call.opens_turn:
             return

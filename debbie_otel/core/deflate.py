@@ -14,6 +14,9 @@ from debbie_otel.errors import InspectionError
 DEFLATE_TAIL = b"\x00\x00\xff\xff"
 """What a sender cuts off the end of a compressed message (RFC 7692 section 7.2.1)."""
 
+HEAD = 512
+"""Bytes of a message that is not kept which are: they tell what it is."""
+
 _DISCARD_PIECE = 64 * 1024
 _DISCARD_LIMIT = 256 * 2**20  # bytes of a message that may be inflated only to be thrown away
 _WINDOW = 32 * 1024
@@ -39,12 +42,15 @@ class Inflater:
         parameters: What was agreed for the direction.
         max_size: Bytes of a decompressed message above which it is not kept.
 
+    Attributes:
+        head: The beginning of a message that was not kept, at most HEAD bytes.
+
     Raises:
         InspectionError: By every method but `start`: the direction cannot be followed any more.
 
     """
 
-    __slots__ = ("_budget", "_inflater", "_max_size", "_per_message", "_window_bits")
+    __slots__ = ("_budget", "_inflater", "_max_size", "_per_message", "_window_bits", "head")
 
     def __init__(self, parameters: DeflateParameters, max_size: int) -> None:
         # zlib deflates with 9 bits where 8 are asked for, so be ready for 9.
@@ -52,6 +58,7 @@ class Inflater:
         self._per_message = parameters.no_context_takeover
         self._max_size = max_size
         self._budget = 0
+        self.head = b""
         self._inflater = zlib.decompressobj(self._window_bits)
 
     def start(self) -> None:
@@ -59,6 +66,7 @@ class Inflater:
         if self._per_message:
             self._inflater = zlib.decompressobj(self._window_bits)
         self._budget = _DISCARD_LIMIT
+        self.head = b""
 
     def inflate(self, payload: bytes) -> bytes | None:
         """Return a whole message; None if it is larger than the limit."""
@@ -73,15 +81,18 @@ class Inflater:
             output += self._decompress(rest, self._max_size + 1 - len(output))
         if len(output) <= self._max_size:
             return output
+        self.head = output[:HEAD]
         self.discard(self._inflater.unconsumed_tail)
         return None
 
     def discard(self, piece: bytes) -> None:
         """Inflate a part of a message only to keep the window right, in bounded pieces."""
-        if self._per_message:
+        if self._per_message and len(self.head) >= HEAD:
             return
         while True:
             output = self._decompress(piece, _DISCARD_PIECE)
+            if len(self.head) < HEAD:
+                self.head += output[: HEAD - len(self.head)]
             self._budget -= len(output)
             if self._budget < 0:
                 raise InspectionError("a skipped message that inflates beyond all measure")

@@ -38,6 +38,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 MAX_PAST = 1000
 """Ended sessions that are remembered, so that one that is resumed goes on where it was."""
 
+MAX_ENDED = 256
+"""Ended sessions that a connection still knows by name, for late messages that name them."""
+
 
 class Sessions:
     """The named sessions that are alive, shared by all connections to one server."""
@@ -152,6 +155,7 @@ class Directory:
         stopped = session if session_id is None else self._named.get(session_id, session)
         stopped.end(time_ns, "stopped", out)
         self._shared.remove(stopped)
+        self._forget_ended()
 
     def close(self, time_ns: int, reason: str, out: list[Event]) -> None:
         """End the sessions that no other connection shares."""
@@ -163,11 +167,18 @@ class Directory:
                 self._shared.remove(session)
         self._named.clear()
 
+    def _forget_ended(self) -> None:
+        ended = [name for name, session in self._named.items() if not session.live]
+        for name in ended[:-MAX_ENDED]:
+            self._named.pop(name).connections.discard(self._connection)
+
     def _join(self, session: Session) -> None:
         if not self.own.live:
             self.own = session
         session.connections.add(self._connection)
         self._named[session.info.id] = session
+        if len(self._named) > 2 * MAX_ENDED:
+            self._forget_ended()
 
     def _new(self, session_id: str) -> Session:
         session = Session(

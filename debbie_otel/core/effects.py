@@ -17,6 +17,7 @@ from debbie_otel.core.model import Outcome, Turn
 from debbie_otel.core.session import Session
 
 Effect = Callable[[Rule, "Scene"], None]
+_MAX_DURATION_MS = 1e11  # three years
 
 
 class Scene(msgspec.Struct, frozen=True, eq=False):
@@ -110,7 +111,7 @@ def tool(rule: Rule, scene: Scene) -> None:
         result=fields.gather(rule.result),
         outcome=rule.outcome if status is None else rule.outcomes.get(status),
         error_type=rule.error_type,
-        duration_ns=round(duration * 1e6) if isinstance(duration, int | float) else None,
+        duration_ns=_nanoseconds(duration),
     )
 
 
@@ -161,6 +162,13 @@ def agent(rule: Rule, scene: Scene) -> None:
     info = scene.session.info
     info.agent = scene.fields.text(rule.name) or info.agent
     info.agent_id = scene.fields.text(rule.id) or info.agent_id
+
+
+def _nanoseconds(milliseconds: Any) -> int | None:
+    """Convert a duration; None for what cannot be one (no number, negative, years)."""
+    if isinstance(milliseconds, int | float) and 0 <= milliseconds < _MAX_DURATION_MS:
+        return round(milliseconds * 1e6)
+    return None
 
 
 def _within(entry: Any, paths: str | list[str] | dict[str, str]) -> Any:

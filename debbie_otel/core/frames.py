@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from websockets.frames import CloseCode, Opcode
 
-from debbie_otel.core.deflate import DEFLATE_TAIL, DeflateParameters, Inflater
+from debbie_otel.core.deflate import DEFLATE_TAIL, HEAD, DeflateParameters, Inflater
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.errors import InspectionError
 
@@ -34,6 +34,9 @@ _MAX_CONTROL_PAYLOAD = 125
 _VIEW_ABOVE = 4096  # bytes; below, copying a slice is cheaper than making a memoryview
 
 
+_TOO_LARGE = "larger than the inspection limit"
+
+
 class PayloadSeen(msgspec.Struct, frozen=True, gc=False):
     """A whole data message, defragmented and decompressed; `text` tells TEXT from BINARY."""
 
@@ -44,11 +47,19 @@ class PayloadSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class PayloadSkipped(msgspec.Struct, frozen=True, gc=False):
-    """A data message too large to look at; `size` is that of its payload on the wire, bytes."""
+    """A data message too large to keep.
+
+    Attributes:
+        size: Of its payload on the wire, bytes.
+        reason: Why it was not kept.
+        head: How it begins.
+
+    """
 
     direction: MessageDirection
     size: int
     reason: str
+    head: bytes
 
 
 class ControlSeen(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +100,7 @@ class FrameParser:
         "_gathered",
         "_head",
         "_inflater",
+        "_lead",
         "_mask",
         "_max_size",
         "_message",
@@ -122,6 +134,7 @@ class FrameParser:
         self._message = bytearray()
         self._size = 0
         self._skipping = False
+        self._lead = b""
         self._ended = False
 
     def receive_data(self, data: bytes, events: list[Any]) -> None:
@@ -215,8 +228,10 @@ class FrameParser:
             self._gathered += piece
         else:
             self._size += taken
-            if self._compressed and piece:
-                self._discard(apply_mask(piece, self._mask) if self._mask else piece)
+            if (self._compressed or len(self._lead) < HEAD) and piece:
+                clear = apply_mask(piece, self._mask) if self._mask else piece
+                self._lead += clear[: HEAD - len(self._lead)]
+                self._discard(clear)
                 shift = taken % 4
                 self._mask = self._mask[shift:] + self._mask[:shift]
         if not self._remaining:
@@ -266,6 +281,7 @@ class FrameParser:
             return
         if self._skipping:
             self._size += length
+            self._lead += payload[: HEAD - len(self._lead)]
             self._discard(payload)
         elif first & _FIN and not self._size:
             self._size = length  # the usual case: the message is this one frame
@@ -275,6 +291,7 @@ class FrameParser:
         elif self._size + length > self._max_size:
             self._skip_message()
             self._size += length
+            self._lead += payload[: HEAD - len(self._lead)]
             self._discard(payload)
         else:
             self._size += length
@@ -289,13 +306,17 @@ class FrameParser:
             return PayloadSeen(self._direction, payload, text)
         inflated = self._inflater.inflate(payload)
         if inflated is None:
-            return PayloadSkipped(self._direction, self._size, "larger than the inspection limit")
+            head = self._inflater.head
+            return PayloadSkipped(self._direction, self._size, _TOO_LARGE, head)
         return PayloadSeen(self._direction, inflated, text, True)
 
     def _skip_message(self) -> None:
         """Give up the message that is being read, but keep the inflater's window right."""
+        if self._skipping:
+            return
         self._skipping = True
         kept, self._message = self._message, bytearray()
+        self._lead = bytes(kept[:HEAD])
         self._discard(bytes(kept))
 
     def _discard(self, piece: bytes) -> None:
@@ -304,11 +325,14 @@ class FrameParser:
 
     def _skipped(self) -> PayloadSkipped:
         self._discard(DEFLATE_TAIL)
-        return PayloadSkipped(self._direction, self._size, "larger than the inspection limit")
+        compressed = self._compressed and self._inflater is not None
+        head = self._inflater.head if compressed and self._inflater is not None else self._lead
+        return PayloadSkipped(self._direction, self._size, _TOO_LARGE, head)
 
     def _next_message(self) -> None:
         self._opcode = self._size = 0
         self._compressed = self._skipping = False
+        self._lead = b""
         if self._message:
             self._message = bytearray()
 

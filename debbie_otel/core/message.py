@@ -185,6 +185,29 @@ def _parse_big(
     )
 
 
+def parse_head(
+    head: bytes, size: int, direction: MessageDirection, time_ns: int
+) -> InterceptedMessage | None:
+    """Read a message of which only the beginning was kept; None if that does not tell enough.
+
+    Its `params` and `result` are absent, though the message has them.
+    """
+    found = _HEAD.match(head)
+    if found is None:
+        return None
+    method = found["method"]
+    return InterceptedMessage(
+        direction,
+        MessageType.RESPONSE if method is None else MessageType.REQUEST,
+        time_ns,
+        size,
+        head,
+        _decode_any(found["id"]),
+        None if method is None else method.decode(),
+        versioned=found["versioned"] is not None,
+    )
+
+
 def parse_payload(
     payload: bytes, direction: MessageDirection, time_ns: int
 ) -> list[InterceptedMessage]:

@@ -36,7 +36,7 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
         id: The id on the wire, else the connection's own.
         dialect: Name of the dialect in force.
         agent: `gen_ai.agent.name`.
-        started_ns: 0 until the session has started.
+        started_ns: None until the session has started.
         ended_ns: None while it lives.
         turns: Turns opened; so for calls, tools, errors, messages.
         resumed: Whether it had lived before on another connection.
@@ -48,7 +48,7 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
     id: str
     dialect: str
     agent: str
-    started_ns: int = 0
+    started_ns: int | None = None
     ended_ns: int | None = None
     last_ns: int = 0
     turns: int = 0

@@ -13,6 +13,7 @@ import contextlib
 import http
 import json
 import random
+import signal
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -348,7 +349,11 @@ def _dumps(message: Params) -> str:
 async def _run(port: int, speed: float, seed: int) -> None:
     async with ScriptedAgent(port=port, speed=speed, seed=seed) as agent:
         print(f"agent on {agent.url}", flush=True)  # noqa: T201 - what the command is for
-        await asyncio.Event().wait()
+        # By signal handlers, because a shell may have told its background jobs to ignore SIGINT.
+        stop = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        await stop.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -358,8 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="this many times as fast")
     parser.add_argument("--seed", type=int, default=0, help="of ids, and where text is cut")
     given = parser.parse_args(arguments)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(given.port, given.speed, given.seed))
+    asyncio.run(_run(given.port, given.speed, given.seed))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from math import inf
 
 from debbie_otel.core import events as ev
 from debbie_otel.core.loops import LoopFinding
 from debbie_otel.core.model import SessionInfo
-from debbie_otel.detection.alerts import AlertBook, AnomalyAlert, Transition
+from debbie_otel.detection.alerts import AlertBook, AnomalyAlert, Condition, Transition
 from debbie_otel.detection.control import ControlMetrics
 from debbie_otel.detection.reader import DetectorReader
-from debbie_otel.detection.rules import MetricRule, RuleSettings, exceeded, thresholds
+from debbie_otel.detection.rules import MetricRule, RuleSettings, exceeded, floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.detection.vitals import Reading, SessionVitals
 
@@ -28,11 +29,11 @@ class AnomalyDetector:
 
     Args:
         settings: Thresholds.
-        rules: The user's own, on metrics of providers that `reader` is attached to.
+        rules: The user's own, on control metrics or on those of a `metric_reader`.
         memory: Reads the memory of the agent's process.
 
     Attributes:
-        reader: The MetricReader; a user attaches it to a MeterProvider to have rules read that.
+        reader: Reads the control metrics; see `metric_reader` for metrics of the user's.
         urgent: Sessions that must be looked at before the interval is over.
 
     """
@@ -45,20 +46,36 @@ class AnomalyDetector:
     ) -> None:
         self.settings = settings
         self.reader = DetectorReader()
+        self._readers = [self.reader]
         self.urgent: set[str] = set()
         self._control = ControlMetrics(self.reader)
         self._thresholds = thresholds(settings)
+        rules = tuple(rules)
+        self._floors = floors(self._thresholds.values(), rules)
         self._rules = [MetricRule(rule) for rule in rules]
         self._book = AlertBook(round(settings.cooldown * 1e9))
+        self._rule_conditions: list[Condition] = []
         self._memory = memory
+        self._spike: tuple[str, Reading] | None = None  # and the session that is told of it
         self._vitals: dict[int, SessionVitals] = {}
         self._gone: list[SessionInfo] = []
         self._lock = threading.Lock()
+        self._ended = False
 
     @property
     def active(self) -> list[AnomalyAlert]:
         """Alerts that are active now."""
         return self._book.active
+
+    def metric_reader(self) -> DetectorReader:
+        """Return a reader for a MeterProvider of the user's, whose metrics rules may then watch.
+
+        To be passed to the provider's constructor; every provider needs one of its own.
+        """
+        reader = DetectorReader()
+        with self._lock:
+            self._readers.append(reader)
+        return reader
 
     # -- events, on the thread of the wire ------------------------------------------------------
 
@@ -68,12 +85,15 @@ class AnomalyDetector:
         vitals = self._vitals.get(id(session))
         if vitals is None:
             vitals = self._vitals[id(session)] = SessionVitals(session, self.settings)
-        if vitals.observe(event):
+        handler = vitals.handlers.get(type(event))
+        if handler is not None and handler(event):
             self.urgent.add(session.id)
-        if type(event) is ev.SessionEnded:
-            del self._vitals[id(session)]
+        elif type(event) is ev.SessionEnded:
+            self._vitals.pop(id(session), None)
             self._gone.append(session)
             self.urgent.add(session.id)
+        if vitals.loop_warning is None:
+            return None
         warning, vitals.loop_warning = vitals.loop_warning, None
         return warning
 
@@ -83,6 +103,9 @@ class AnomalyDetector:
         """Look at all sessions."""
         with self._lock:
             self.urgent.clear()
+            for key, vitals in list(self._vitals.items()):
+                if vitals.forgettable:
+                    self._vitals.pop(key, None)
             return [*self._farewell(now_ns), *self._look(list(self._vitals.values()), now_ns, None)]
 
     def check_urgent(self, now_ns: int) -> list[Transition]:
@@ -96,23 +119,44 @@ class AnomalyDetector:
     def _look(
         self, vitals: list[SessionVitals], now_ns: int, sessions: set[str] | None
     ) -> list[Transition]:
+        worth = self._floors
         for one in vitals:
-            self._control.write(one.info.id, one.readings(now_ns))
-        if self._memory is not None and sessions is None and vitals:
-            reading = self._memory(now_ns)
-            busiest = max(vitals, key=lambda v: v.info.last_ns)
-            self._control.write(busiest.info.id, [] if reading is None else [reading])
-        points = self.reader.take()
-        conditions = exceeded(points, self._thresholds, self.settings)
+            readings = [r for r in one.readings(now_ns) if r.value >= worth.get(r.metric, inf)]
+            if readings:
+                self._control.write(one.info.id, readings)
         if sessions is None:
-            for rule in self._rules:
-                conditions += rule.conditions(points, now_ns)
+            self._spike = self._look_at_memory(vitals, now_ns)
+        if self._spike is not None:
+            self._control.write(self._spike[0], [self._spike[1]])
+        points = [point for reader in self._readers for point in reader.take(now_ns)]
+        for rule in self._rules:
+            rule.add(points)
+        if sessions is None:
+            self._rule_conditions = [c for rule in self._rules for c in rule.conditions(now_ns)]
+        # What an urgent look does not judge anew holds on: it must not seem to be over.
+        conditions = exceeded(points, self._thresholds, self.settings) + self._rule_conditions
         return self._book.look(conditions, now_ns, sessions)
+
+    def _look_at_memory(
+        self, vitals: list[SessionVitals], now_ns: int
+    ) -> tuple[str, Reading] | None:
+        """Return a reading and whom to tell: the busiest session, and the same one until it ends.
+
+        It looks without sessions too, for the baseline.
+        """
+        reading = None if self._memory is None else self._memory(now_ns)
+        if reading is None or not vitals:
+            return None
+        if self._spike is not None and any(v.info.id == self._spike[0] for v in vitals):
+            return self._spike[0], reading
+        return max(vitals, key=lambda v: v.info.last_ns).info.id, reading
 
     def _farewell(self, now_ns: int) -> list[Transition]:
         gone, self._gone = self._gone, []
         return [t for session in gone for t in self._book.forget(session.id, now_ns)]
 
     def shutdown(self) -> None:
-        """End the control provider."""
-        self._control.shutdown()
+        """End the control provider. Once is enough."""
+        if not self._ended:
+            self._ended = True
+            self._control.shutdown()

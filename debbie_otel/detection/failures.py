@@ -42,6 +42,7 @@ class Failures:
     def __init__(self, window_ns: int, size: int = 50) -> None:
         self._window_ns = window_ns
         self._attempts: deque[_Attempt] = deque(maxlen=size)
+        self._last_failure_ns: int | None = None
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -57,7 +58,9 @@ class Failures:
 
         """
         key = (name, arguments)
-        if error is None:
+        if error is not None:
+            self._last_failure_ns = time_ns
+        elif self._may_have_failed(time_ns):
             for attempt in self._attempts:
                 if attempt.key == key:
                     attempt.error = None
@@ -65,9 +68,16 @@ class Failures:
 
     def has_failed(self, name: str) -> bool:
         """Whether an attempt of that name failed and was not forgiven."""
-        return any(
+        return self._last_failure_ns is not None and any(
             attempt.error is not None and attempt.key[0] == name for attempt in self._attempts
         )
+
+    def _may_have_failed(self, now_ns: int) -> bool:
+        """Whether anything failed lately; most sessions need not be searched."""
+        last = self._last_failure_ns
+        if last is not None and last < now_ns - self._window_ns:
+            last = self._last_failure_ns = None
+        return last is not None
 
     def rate(self, now_ns: int) -> ErrorRate:
         """Return the share of errors in the window that ends now."""

@@ -11,6 +11,7 @@ from debbie_otel.detection.vitals import Reading
 
 _BASELINE = 12
 _MINIMUM = 3
+_MAX_SKIP = 60
 
 
 def resident(pid: int) -> int | None:
@@ -26,7 +27,7 @@ def resident(pid: int) -> int | None:
             total += member.memory_info().rss
         except psutil.Error:  # a child that has just ended
             continue
-    return total
+    return total or None  # a process that has ended and is not waited for has no memory
 
 
 def listener(port: int) -> int | None:
@@ -45,7 +46,9 @@ class MemoryWatch:
     """Compares a process's memory with its own baseline, the median of its first quiet looks.
 
     Args:
-        find: Returns the process to watch; asked again when that one is gone.
+        find: Returns the process to watch; asked again when that one is gone. It may take a while
+            (all sockets of the machine are looked through), so it is asked ever more rarely where
+            it finds nothing.
         floor: Bytes by which memory must have grown to count.
 
     Attributes:
@@ -59,18 +62,25 @@ class MemoryWatch:
         self._pid: int | None = None
         self._baseline: list[int] = []
         self._since_ns = 0
+        self._misses = 0  # in a row
+        self._skip = 0  # looks
         self.current = 0
 
     def __call__(self, now_ns: int) -> Reading | None:
         """Look; return a reading once there is a baseline and memory is above it."""
+        if self._skip:
+            self._skip -= 1
+            return None
         if self._pid is None:
             self._pid = self._find()
             self._baseline.clear()
         value = None if self._pid is None else resident(self._pid)
         if value is None:
             self._pid, self.current = None, 0
+            self._skip = min(2**self._misses - 1, _MAX_SKIP)
+            self._misses = min(self._misses + 1, 10)
             return None
-        self.current = value
+        self.current, self._misses = value, 0
         base = median(self._baseline) if len(self._baseline) >= _MINIMUM else None
         if base is None or value - base < self._floor:
             if len(self._baseline) < _BASELINE:  # then it stays, or a slow leak would take it along

@@ -1,19 +1,23 @@
 """The detector's MetricReader.
 
-It reads the control provider, and can be attached to a user's own MeterProvider as well (in its
-constructor): a rule may then watch any metric there. Every collection is a window; windows queue
-up, so that a `force_flush` by someone else, which collects too, loses none.
+One reads the control provider, another one each MeterProvider of the user's that rules watch: the
+SDK refuses a reader that serves two providers. It belongs into the provider's constructor, as a
+reader that is added later takes no part in `force_flush` and `shutdown`. Every collection is a
+window; windows queue up, so that a `force_flush` by someone else, which collects too, loses none.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from opentelemetry.sdk.metrics import (
     Counter,
     Histogram,
+    MetricsTimeoutError,
     ObservableCounter,
     ObservableGauge,
     ObservableUpDownCounter,
@@ -42,7 +46,7 @@ class Point(msgspec.Struct, frozen=True):
         value: Number, or sum of a histogram.
         count: Measurements in a histogram; 1 for a number.
         buckets: Bounds and counts of a histogram; None for a number.
-        time_ns: When it was collected.
+        time_ns: When it was taken, by the detector's clock.
         is_delta: Whether `value` is new since the last window, or a level.
 
     """
@@ -79,15 +83,24 @@ class DetectorReader(MetricReader):
             },
             cardinality_limits=dict.fromkeys((*synchronous, *observable), cardinality),
         )
-        self._windows: deque[list[Point]] = deque(maxlen=MAX_WINDOWS)
+        self._windows: deque[MetricsData] = deque(maxlen=MAX_WINDOWS)
         self.dropped = 0
 
-    def take(self) -> list[Point]:
-        """Collect what is there now, and return the points of all windows not taken so far."""
-        self.collect()
+    def take(self, now_ns: int) -> list[Point]:
+        """Collect what is there now, and return the points of all windows not taken so far.
+
+        Args:
+            now_ns: Time of the points. Not the SDK's own, which is always today's: a recording is
+                judged by its own time.
+
+        """
+        if self._collect is None:  # not attached to a provider so far
+            return []
+        with suppress(MetricsTimeoutError):  # a callback of the user's that is too slow
+            self.collect()
         points: list[Point] = []
         while self._windows:
-            points += self._windows.popleft()
+            points += _points(self._windows.popleft(), now_ns)
         return points
 
     def _receive_metrics(
@@ -96,31 +109,31 @@ class DetectorReader(MetricReader):
         timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        points = [
-            point
-            for resource in metrics_data.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            for data_point in metric.data.data_points
-            if (point := _point(metric.name, metric.data, data_point)) is not None
-        ]
         if len(self._windows) == MAX_WINDOWS:
             self.dropped += 1
-        self._windows.append(points)
+        self._windows.append(metrics_data)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Nothing is open."""
 
 
-def _point(name: str, data: Any, point: Any) -> Point | None:
+def _points(window: MetricsData, now_ns: int) -> Iterator[Point]:
+    for resource in window.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for data_point in metric.data.data_points:
+                    point = _point(metric.name, metric.data, data_point, now_ns)
+                    if point is not None:
+                        yield point
+
+
+def _point(name: str, data: Any, point: Any, now_ns: int) -> Point | None:
     delta = getattr(data, "aggregation_temporality", None) is DELTA
     attributes = dict(point.attributes or {})
     match point:
         case NumberDataPoint():
-            return Point(name, attributes, point.value, point.time_unix_nano, 1, None, delta)
+            return Point(name, attributes, point.value, now_ns, 1, None, delta)
         case HistogramDataPoint():
             buckets = (tuple(point.explicit_bounds), tuple(point.bucket_counts))
-            return Point(
-                name, attributes, point.sum, point.time_unix_nano, point.count, buckets, delta
-            )
+            return Point(name, attributes, point.sum, now_ns, point.count, buckets, delta)
     return None

@@ -53,36 +53,44 @@ class ResponseTimes:
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
         self._first = True
         self._slow_run: list[tuple[float, int]] = []
+        self._limit: float | None = None
+        self._stale = 0
 
     def add(self, seconds: float, time_ns: int) -> None:
         """Add a response time."""
         if self._first:
             self._first = False
             return
-        limit = self._limit()
+        limit = self._limit
         self._recent.append((seconds, time_ns))
         if limit is None or seconds <= limit:
             self._base.append(seconds)
             self._slow_run.clear()
+            # A baseline of many moves slowly, and sorting it costs more than all the rest.
+            self._stale += 1
+            if self._stale * 8 >= len(self._base):
+                self._limit, self._stale = self._find_limit(), 0
             return
         self._slow_run.append((seconds, time_ns))
         if len(self._slow_run) >= _NEW_NORMAL:
             self._base.clear()
             self._base.extend(value for value, _ in self._slow_run)
             self._slow_run.clear()
+            self._limit = self._find_limit()
 
     def slowness(self) -> Slowness | None:
         """Return how slow the method is if it is slow now."""
-        limit = self._limit()
+        limit = self._limit
         if limit is None:
             return None
-        slow = [(seconds, when) for seconds, when in self._recent if seconds > limit]
+        # A copy, as the thread of the wire may add to it meanwhile.
+        slow = [(seconds, when) for seconds, when in list(self._recent) if seconds > limit]
         if len(slow) < _SLOW_OF_RECENT:
             return None
         current = median(seconds for seconds, _ in slow)
         return Slowness(current, median(self._base), slow[0][1])
 
-    def _limit(self) -> float | None:
+    def _find_limit(self) -> float | None:
         """Return what a response time must exceed to be slow; None while there is no baseline.
 
         Response times are skewed, so their spread is taken on a logarithmic scale, from the median

@@ -61,26 +61,32 @@ class LiveRunner:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="detector")
 
     async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """Look no more; raises what ended the looks before, which only a strict guard lets do."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         interval = self._detector.settings.check_interval
         due = loop.time() + interval
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), max(0.0, due - loop.time()))
-            except TimeoutError:
+            # Asked first: with errors in every message there would be urgent looks only.
+            if loop.time() >= due:
                 due = loop.time() + interval
                 await self._look(self._detector.check)
-            else:
-                await asyncio.sleep(URGENT_SECONDS)  # a burst is one look, not one for each error
-                self._wake.clear()
-                await self._look(self._detector.check_urgent)
+            try:
+                async with asyncio.timeout_at(due):  # wait_for may lose a cancellation
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(URGENT_SECONDS)  # a burst is one look, not one for each error
+            self._wake.clear()
+            await self._look(self._detector.check_urgent)
 
     async def _look(self, check: Callable[[int], list[Transition]]) -> None:
         with self._guard("anomaly detection"):

@@ -1,4 +1,4 @@
-"""What becomes of an alert in the telemetry: a span event, a short span, metrics."""
+"""What becomes of an alert in the telemetry: a span event, a short span, metrics, log events."""
 
 from __future__ import annotations
 
@@ -9,31 +9,52 @@ from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.hub import Service, TelemetryHub
+from debbie_otel.telemetry.logs import LogSeverity
 from debbie_otel.telemetry.recorder import SessionTrace
 from debbie_otel.telemetry.spans import OpenSpan
+
+_GRAVE = ("high", "critical")
 
 
 class AlertRecorder:
     """Records alerts that fire and resolve.
 
     An open turn gets a span event, which is seen when the turn ends; and there is a short span at
-    once, child of the turn, whose attributes can be searched.
+    once, child of the turn, whose attributes can be searched. A log event tells of both ends.
+
+    Args:
+        hub: Where telemetry goes.
+        log_events: Whether there are log events.
+
     """
 
-    def __init__(self, hub: TelemetryHub) -> None:
+    def __init__(self, hub: TelemetryHub, *, log_events: bool = True) -> None:
         self._hub = hub
+        self._log_events = log_events
+        # Of active alerts, by identity: when one is resolved, its session may be gone.
+        self._shown: dict[AnomalyAlert, tuple[Service, SpanContext]] = {}
 
     def record(self, transition: Transition, session: Session | None) -> None:
         """Record a transition of an alert; `session` is where it happened, if that still lives."""
         alert = transition.alert
-        service = self._hub.named(None if session is None else session.info.dialect)
-        if service is None:
-            return
-        service.instruments.alert(alert.alert_type, alert.severity, transition.event)
         if transition.event == "alert":
-            self._show(transition, session, service)
+            service = self._hub.named(None if session is None else session.info.dialect)
+            if service is None:
+                return
+            self._shown[alert] = shown = service, self._show(transition, session, service)
+        else:
+            known = self._shown.pop(alert, None)
+            if known is None:
+                return
+            shown = known
+        shown[0].instruments.alert(alert.alert_type, alert.severity, transition.event)
+        if self._log_events:
+            self._log(transition, *shown)
 
-    def _show(self, transition: Transition, session: Session | None, service: Service) -> None:
+    def _show(
+        self, transition: Transition, session: Session | None, service: Service
+    ) -> SpanContext:
+        """Show an alert in the trace; return the span that it is about: the turn's, if any."""
         attributes = describe(transition.alert)
         now = transition.time_ns
         parent: SpanContext | None = None
@@ -56,15 +77,31 @@ class AlertRecorder:
         )
         span.add_event(semconv.EVENT_ALERT, now, attributes)
         service.writer.end(span, now)
+        return parent or span.context
+
+    def _log(self, transition: Transition, service: Service, about: SpanContext) -> None:
+        alert = transition.alert
+        severity: LogSeverity = "ERROR" if alert.severity in _GRAVE else "WARN"
+        fired = transition.event == "alert"
+        self._hub.pipeline.emit_event(
+            service.name,
+            semconv.EVENT_ALERT if fired else semconv.EVENT_ALERT_RESOLVED,
+            severity if fired else "INFO",
+            alert.message if fired else f"resolved: {alert.message}",
+            {semconv.SESSION_ID: alert.session_id, **describe(alert)},
+            transition.time_ns,
+            about,
+        )
 
 
 def describe(alert: AnomalyAlert) -> Attributes:
-    """Return an alert as attributes."""
+    """Return an alert as attributes; its duration is up to now: until it fired, or was resolved."""
+    until = alert.fired_ns if alert.resolved_ns is None else alert.resolved_ns
     attributes: Attributes = {
         semconv.ALERT_TYPE: alert.alert_type,
         semconv.ALERT_SEVERITY: alert.severity,
         semconv.ALERT_MESSAGE: alert.message,
-        semconv.ALERT_DURATION: (alert.fired_ns - alert.since_ns) / 1e9,
+        semconv.ALERT_DURATION: (until - alert.since_ns) / 1e9,
     }
     if alert.subject or alert.details.get("subject"):
         attributes[semconv.ALERT_SUBJECT] = str(alert.subject or alert.details["subject"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
@@ -22,6 +23,22 @@ _HEARTBEATS = frozenset({"ping", "pong", "heartbeat", "keepalive", "$/ping", "no
 _COMMAND_NAMES = ("command", "cmd", "script", "commandLine", "argv", "args")
 _MAX_METHODS = 64
 _MAX_OPEN = 1024
+
+
+EVENTS = (
+    ev.NotificationSeen,
+    ev.CallStarted,
+    ev.CallEnded,
+    ev.TurnStarted,
+    ev.TurnEnded,
+    ev.ToolStarted,
+    ev.ToolEnded,
+    ev.StreamAdvanced,
+    ev.StreamEnded,
+    ev.ErrorReported,
+    ev.SessionEnded,
+)
+"""What the detector needs to hear of."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -51,6 +68,8 @@ class SessionVitals:
         settings: Thresholds and windows.
 
     Attributes:
+        handlers: What takes in an event, by its type; each returns whether the event may be what
+            completes a loop or an error burst.
         loop_warning: A loop of the soft tier that was found last; taken by whoever tells it.
 
     """
@@ -62,7 +81,7 @@ class SessionVitals:
         self._loop: LoopFinding | None = None  # found since the last reading
         self._settings = settings
         self._long = re.compile(settings.long_commands, re.IGNORECASE)
-        self._progress_ns = info.started_ns
+        self._progress_ns = info.started_ns or 0
         self._told_ns = 0
         self._calls: dict[int, Call] = {}
         self._turns: dict[int, Turn] = {}
@@ -71,8 +90,8 @@ class SessionVitals:
         self._times: dict[str, ResponseTimes] = {}
         self._failures = Failures(round(settings.error_window * 1e9))
         self._retries: list[int] = []
-        self._handlers: dict[type[ev.Event], Callable[[Any], bool]] = {
-            ev.MessageSeen: self._message,
+        self.handlers: dict[type[ev.Event], Callable[[Any], bool]] = {
+            ev.NotificationSeen: self._notification,
             ev.CallStarted: self._call_started,
             ev.CallEnded: self._call_ended,
             ev.TurnStarted: self._turn_started,
@@ -86,17 +105,10 @@ class SessionVitals:
 
     # -- events ------------------------------------------------------------------------------
 
-    def observe(self, event: ev.Event) -> bool:
-        """Take in an event; return whether it may be what completes a loop or an error burst."""
-        handler = self._handlers.get(type(event))
-        return handler is not None and handler(event)
-
-    def _message(self, event: ev.MessageSeen) -> bool:
-        """Note the agent's progress: what it sends for this session, besides mere answers."""
+    def _notification(self, event: ev.NotificationSeen) -> bool:
+        """Note the agent's progress: what it says for this session, heartbeats left aside."""
         message = event.message
         if message.direction is not _AGENT or message.method in _HEARTBEATS:
-            return False
-        if message.method is None:  # an answer: see _call_ended
             return False
         # Where sessions have names, a message without one may be about another session.
         if self.info.unnamed or self.info.id.encode() in message.payload:
@@ -108,6 +120,8 @@ class SessionVitals:
             self._calls = {key: c for key, c in self._calls.items() if c.ended_ns is None}
         if len(self._calls) < _MAX_OPEN:
             self._calls[id(event.call)] = event.call
+        if event.call.direction is _AGENT and event.call.method not in _HEARTBEATS:
+            self._progress_ns = self._told_ns = event.time_ns
         return False
 
     def _call_ended(self, event: ev.CallEnded) -> bool:
@@ -158,6 +172,7 @@ class SessionVitals:
         return self._found(self.loops.tool_started(event.tool))
 
     def _stream_advanced(self, event: ev.StreamAdvanced) -> bool:
+        self._progress_ns = self._told_ns = event.time_ns
         if event.stream.kind != "message":
             return False
         return self._found(self.loops.text(event.text, event.time_ns))
@@ -212,6 +227,11 @@ class SessionVitals:
             return False
         self._loop = finding
         return True
+
+    @property
+    def forgettable(self) -> bool:
+        """Whether this never became a session, and nothing is open: such have no end."""
+        return self.info.started_ns is None and not self._open()
 
     # -- readings ----------------------------------------------------------------------------
 
@@ -327,7 +347,8 @@ def _command(arguments: Any) -> str:
     if not isinstance(arguments, dict):
         return ""
     found = next((arguments[name] for name in _COMMAND_NAMES if name in arguments), "")
-    return " ".join(map(str, found)) if isinstance(found, list) else str(found)
+    # Joined as a shell would write it: what is quoted may be a line of its own, as in bash -lc.
+    return shlex.join(map(str, found)) if isinstance(found, list) else str(found)
 
 
 def _digest(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 Decides only; nothing is opened here except for a TCP connection that asks whether somebody
 listens. Sources: OpenTelemetry specification, "OpenTelemetry Protocol Exporter" (variables);
-DESIGN of the command line for the order.
+the order is that of docs and `debbie proxy --help`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROBE_TIMEOUT = 0.3
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
-_SIGNALS = ("traces", "metrics")
+_SIGNALS = ("traces", "metrics", "logs")
 
 
 class Protocol(StrEnum):
@@ -48,7 +48,7 @@ class Destination(msgspec.Struct, frozen=True):
         where: URL or directory, for people.
         chosen_by: What decided: a flag, a variable, or what was found.
         hint: One sentence on how to look at it.
-        routes: By signal ("traces", "metrics"); empty unless OTLP.
+        routes: By signal ("traces", "metrics", "logs"); empty unless OTLP.
 
     """
 
@@ -106,7 +106,9 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
 
 def _otlp(where: str, routes: dict[str, Route], chosen_by: str) -> Destination:
     names = " and ".join(dict.fromkeys(_NAMES[route.protocol] for route in routes.values()))
-    text = f"Traces and metrics go by OTLP ({names}) to {where}; look at them in what it feeds."
+    text = (
+        f"Traces, metrics and logs go by OTLP ({names}) to {where}; look at them in what it feeds."
+    )
     return Destination("otlp", where, chosen_by, text, routes)
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 import grpc
 import msgspec
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
@@ -306,19 +307,29 @@ class FileMetricExporter(MetricExporter):
 
 def metric_lines(metrics_data: MetricsData) -> bytes:
     r"""Encode metrics as one line of OTLP/JSON, `{"resourceMetrics":[...]}\n`."""
-    encoded = MessageToDict(encode_metrics(metrics_data), use_integers_for_enums=True)
-    encoded.setdefault("resourceMetrics", [])
-    _hex_exemplar_ids(encoded)
+    return otlp_line(encode_metrics(metrics_data), "resourceMetrics")
+
+
+def otlp_line(request: Message, member: str) -> bytes:
+    """Encode an OTLP request as one line of OTLP/JSON.
+
+    Args:
+        request: An export request of metrics or logs.
+        member: Its only member, there even where it is empty.
+
+    """
+    encoded = MessageToDict(request, use_integers_for_enums=True)
+    encoded.setdefault(member, [])
+    _hex_ids(encoded)
     return msgspec.json.encode(encoded) + b"\n"
 
 
-def _hex_exemplar_ids(value: Any) -> None:
-    """Rewrite the ids of exemplars: protobuf's mapping says base64, OTLP says hex."""
+def _hex_ids(value: Any) -> None:
+    """Rewrite the ids of spans: protobuf's mapping says base64, OTLP says hex."""
     for entry in value.values() if isinstance(value, dict) else value:
         if isinstance(entry, dict | list):
-            _hex_exemplar_ids(entry)
+            _hex_ids(entry)
     if isinstance(value, dict):
-        for exemplar in value.get("exemplars", ()):
-            for name in ("traceId", "spanId"):
-                if name in exemplar:
-                    exemplar[name] = base64.b64decode(exemplar[name]).hex()
+        for name in ("traceId", "spanId"):
+            if name in value:
+                value[name] = base64.b64decode(value[name]).hex()

@@ -6,9 +6,10 @@ known only by its first message; so services are made when they are first needed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
+from opentelemetry.metrics import CallbackOptions, Observation
 
 from debbie_otel import semconv
 from debbie_otel.core.dialect import Dialect
@@ -35,6 +36,7 @@ class TelemetryHub:
         options: How events become spans.
         method_limit: Names per metric attribute that are told apart.
         open_calls: Counts the requests of a dialect that wait for an answer.
+        agent_memory: Bytes of the agent's process; 0 where none is watched.
 
     """
 
@@ -44,11 +46,13 @@ class TelemetryHub:
         options: RecorderOptions,
         method_limit: int,
         open_calls: Callable[[str], OpenCalls],
+        agent_memory: Callable[[], int] = lambda: 0,
     ) -> None:
         self.pipeline = pipeline
         self.options = options
         self._method_limit = method_limit
         self._open_calls = open_calls
+        self._agent_memory = agent_memory
         self._services: dict[str, Service] = {}
         self._failures = Sums(lambda key: {semconv.ERROR_TYPE: key[0]})
 
@@ -69,6 +73,10 @@ class TelemetryHub:
         """Count a failure of our own; the first service reports them, as they belong to none."""
         self._failures.add((place,))
 
+    def _memory(self, _: CallbackOptions) -> Iterable[Observation]:
+        current = self._agent_memory()
+        return [Observation(current)] if current else []
+
     def _make(self, dialect: Dialect) -> Service:
         name = f"{dialect.name}-agent"
         pipeline = self.pipeline
@@ -87,6 +95,12 @@ class TelemetryHub:
                 [self._failures],
                 "{error}",
                 "Failures of our own; the wire goes on.",
+            )
+            meter.create_observable_gauge(
+                semconv.METRIC_AGENT_MEMORY,
+                [self._memory],
+                "By",
+                "Resident memory of the agent's process and its children.",
             )
         pipeline.add_histograms(name, instruments.histograms)
         writer = SpanWriter(

@@ -196,13 +196,18 @@ class Instruments:
         if not tool.reported:
             ended = tool.ended_ns or tool.started_ns
             seconds = (ended - tool.started_ns) / 1e9
-            self._tool_time.record((name, tool.error_type), seconds, trace_id, span_id, ended)
+            error = tool.error_type and self._errors(tool.error_type)
+            self._tool_time.record((name, error), seconds, trace_id, span_id, ended)
 
     def turn(self, turn: Turn, trace_id: int = 0, span_id: int = 0) -> None:
         """Measure a turn that has ended."""
         ended = turn.ended_ns or turn.started_ns
         self._turn_time.record(
-            (self._agents(turn.session.agent), turn.outcome, turn.error_type),
+            (
+                self._agents(turn.session.agent),
+                turn.outcome,
+                turn.error_type and self._errors(turn.error_type),
+            ),
             (ended - turn.started_ns) / 1e9,
             trace_id,
             span_id,
@@ -211,8 +216,9 @@ class Instruments:
 
     def session(self, session: SessionInfo, reason: str) -> None:
         """Measure a session that has ended."""
-        ended = session.ended_ns or session.started_ns
-        self._session_time.record((reason,), (ended - session.started_ns) / 1e9)
+        started = session.started_ns or 0
+        ended = started if session.ended_ns is None else session.ended_ns
+        self._session_time.record((reason,), (ended - started) / 1e9)
 
     def tokens(self, agent: str, input_tokens: int, output_tokens: int) -> None:
         """Count tokens."""

@@ -1,8 +1,9 @@
 """The way of telemetry out of the process: providers, exporters, spool, shutdown.
 
 A `Pipeline` is built from values and owns every thread and connection of the export. Spans are
-handed over finished (`on_end`), without a Tracer; metrics go through an SDK MeterProvider per
-service name. What the OpenTelemetry variables say is read by the SDK itself, from `os.environ`.
+handed over finished (`on_end`), without a Tracer; metrics and log events go through an SDK
+provider per service name. What the OpenTelemetry variables say is read by the SDK itself, from
+`os.environ`.
 """
 
 from __future__ import annotations
@@ -12,43 +13,30 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from opentelemetry.environment_variables import OTEL_METRICS_EXPORTER, OTEL_TRACES_EXPORTER
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from debbie_otel import semconv
-from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry import destination as destinations
 from debbie_otel.telemetry.aggregate import Histograms, MergingReader
-from debbie_otel.telemetry.destination import Destination, Protocol
-from debbie_otel.telemetry.exporters import (
-    FileMetricExporter,
-    FileSpanExporter,
-    GrpcMetricExporter,
-    GrpcSpanExporter,
-    HttpMetricExporter,
-    HttpSpanExporter,
-    LastMetrics,
-    LinesFile,
-    metric_lines,
-)
+from debbie_otel.telemetry.destination import Destination
+from debbie_otel.telemetry.exporters import LastMetrics, LinesFile, metric_lines
+from debbie_otel.telemetry.logs import LogEvents
+from debbie_otel.telemetry.selection import Selection
 from debbie_otel.telemetry.spool import SpoolCounters, SpoolOptions, SpoolProcessor
 
 _logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 _NOISY = "opentelemetry.exporter"  # logs every failed export; the spool logs changes
 _SHUTDOWN_MARGIN = 0.2  # of the time, for writing the last metrics
@@ -106,6 +94,7 @@ class Pipeline:
         id_generator: For trace and span ids.
         scope: The instrumentation scope of our spans.
         on_end: Takes a finished span; about a microsecond, never blocks, never raises.
+        emit_event: Emits a log event, see `LogEvents.emit`; never blocks.
 
     """
 
@@ -114,8 +103,7 @@ class Pipeline:
         settings: TelemetrySettings,
         destination: Destination,
         data_dir: Path,
-        span_exporters: list[SpanExporter],
-        metric_exporters: Callable[[], list[MetricExporter | MetricReader]],
+        exporters: Selection,
         spool: SpoolOptions,
     ) -> None:
         self.destination = destination
@@ -124,11 +112,13 @@ class Pipeline:
         self._spool_dir = data_dir / "spool"
         self._processors = [
             SpoolProcessor(exporter, self._spool_dir, spool, destination.where or "the exporter")
-            for exporter in span_exporters
+            for exporter in exporters.spans()
         ]
         self.on_end = _fan_out([processor.on_end for processor in self._processors])
-        self._metric_exporters = metric_exporters
+        self._metric_exporters = exporters.metrics
         self._providers: dict[str, tuple[MeterProvider, list[Any]]] = {}
+        self._logs = LogEvents(exporters.logs, self.resource, self.scope, self._spool_dir)
+        self.emit_event = self._logs.emit
         self._resources: dict[str, Resource] = {}
         self._report: ShutdownReport | None = None
         # A provider of its own would run the spans; here it only reads the sampler's variables.
@@ -155,18 +145,7 @@ class Pipeline:
         if where.kind == "files":
             destinations.require_directory(data_dir)
         spool = SpoolOptions.from_environ(environ)
-        off = where.kind == "disabled"
-        traces = [] if off else _exporter_names(environ, OTEL_TRACES_EXPORTER)
-        metrics = [] if off else _exporter_names(environ, OTEL_METRICS_EXPORTER)
-        _check_metric_exporters(metrics)
-        return cls(
-            settings,
-            where,
-            data_dir,
-            [_span_exporter(name, where, data_dir) for name in traces],
-            lambda: [_metric_exporter(name, where, data_dir) for name in metrics],
-            spool,
-        )
+        return cls(settings, where, data_dir, Selection(environ, where, data_dir), spool)
 
     def resource(self, service_name: str) -> Resource:
         """Return the resource of a service.
@@ -223,10 +202,11 @@ class Pipeline:
             partial(provider.force_flush, millis) for provider, _ in self._providers.values()
         ]
         calls += [partial(processor.force_flush, millis) for processor in self._processors]
+        calls += self._logs.flushes()
         return _all_within(calls, timeout)
 
     def shutdown(self, timeout: float | None = None) -> ShutdownReport:
-        """End the export: last spans, last metrics, then files for what did not get through.
+        """End the export: what is left of each signal, then files for what did not get through.
 
         Args:
             timeout: Seconds in all, whatever the receiver does; default the settings'. Nothing
@@ -242,8 +222,10 @@ class Pipeline:
             partial(provider.shutdown, patience * 1000) for provider, _ in self._providers.values()
         ]
         calls += [partial(processor.shutdown, patience) for processor in self._processors]
+        calls += self._logs.shutdowns()
         _all_within(calls, patience)
         self._rescue_metrics()
+        self._logs.rescue()
         if self._noise is not None:
             self._noise.end()
         counters = self.counters
@@ -318,65 +300,5 @@ class _Quiet:
         self._target.setLevel(self._level)
 
 
-# --- which exporters ---------------------------------------------------------------------------
-
-
-def _exporter_names(environ: Mapping[str, str], variable: str) -> list[str]:
-    names = [name.strip() for name in environ.get(variable, "").split(",") if name.strip()]
-    return [name for name in names or ["otlp"] if name != "none"]
-
-
-def _span_exporter(name: str, where: Destination, data_dir: Path) -> SpanExporter:
-    if name != "otlp":
-        made = _load(name, "opentelemetry_traces_exporter", OTEL_TRACES_EXPORTER)()
-        if not isinstance(made, SpanExporter):
-            raise ConfigurationError(OTEL_TRACES_EXPORTER, f"{name!r} exports no traces")
-        return made
-    if where.kind == "files":
-        return FileSpanExporter(data_dir)
-    route = where.routes["traces"]
-    kind = GrpcSpanExporter if route.protocol is Protocol.GRPC else HttpSpanExporter
-    return _checked(lambda: kind(endpoint=route.endpoint))
-
-
-def _metric_exporter(
-    name: str, where: Destination, data_dir: Path
-) -> MetricExporter | MetricReader:
-    if name != "otlp":
-        made = _load(name, "opentelemetry_metrics_exporter", OTEL_METRICS_EXPORTER)()
-        if not isinstance(made, MetricExporter | MetricReader):
-            raise ConfigurationError(OTEL_METRICS_EXPORTER, f"{name!r} exports no metrics")
-        return made
-    if where.kind == "files":
-        return FileMetricExporter(data_dir)
-    route = where.routes["metrics"]
-    kind = GrpcMetricExporter if route.protocol is Protocol.GRPC else HttpMetricExporter
-    return _checked(lambda: kind(endpoint=route.endpoint))
-
-
 def _reader(exporter: MetricExporter | MetricReader) -> MetricReader:
     return exporter if isinstance(exporter, MetricReader) else MergingReader(exporter)
-
-
-def _check_metric_exporters(names: Iterable[str]) -> None:
-    """Metric exporters are made later; that there are such has to be told at the start."""
-    for name in names:
-        if name != "otlp":
-            _load(name, "opentelemetry_metrics_exporter", OTEL_METRICS_EXPORTER)
-
-
-def _load(name: str, group: str, variable: str) -> Callable[[], Any]:
-    """Find an exporter as every OpenTelemetry program does, by its entry point."""
-    found: list[EntryPoint] = list(entry_points(group=group, name=name))
-    if not found:
-        raise ConfigurationError(variable, f"unknown exporter {name!r}", "otlp, console or none")
-    loaded: Callable[[], Any] = found[0].load()
-    return loaded
-
-
-def _checked(make: Callable[[], _T]) -> _T:
-    """Build an exporter; the SDK raises all sorts where a variable is wrong."""
-    try:
-        return make()
-    except Exception as error:
-        raise ConfigurationError("OTEL_EXPORTER_OTLP_*", str(error)) from error

@@ -50,9 +50,14 @@ class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionTrace(msgspec.Struct):
-    """What later spans of a session link to."""
+    """What later spans of a session link to, and where it was counted as active.
+
+    Its end may come by another recorder: the dialect was recognised later, or it is seen on
+    several connections.
+    """
 
     start: SpanContext
+    counted: Instruments
     last_turn: SpanContext | None = None
 
 
@@ -112,7 +117,6 @@ class Recorder:
 
     def _session_started(self, event: ev.SessionStarted) -> None:
         session = event.session
-        self._instruments.sessions_active += 1
         before: SessionTrace | None = session.handle
         links = [] if before is None else [_link(before.start, "resumed_session")]
         span = self._start(
@@ -124,14 +128,18 @@ class Recorder:
             {semconv.SESSION_RESUMED: session.resumed},
             links,
         )
-        session.handle = SessionTrace(span.context, None if before is None else before.last_turn)
+        session.handle = SessionTrace(
+            span.context, self._instruments, None if before is None else before.last_turn
+        )
+        self._instruments.sessions_active += 1
         self._writer.end(span, event.time_ns)
 
     def _session_ended(self, event: ev.SessionEnded) -> None:
         session = event.session
-        self._instruments.sessions_active -= 1
-        self._instruments.session(session, event.reason)
         trace: SessionTrace | None = session.handle
+        if trace is not None:
+            trace.counted.sessions_active -= 1
+        self._instruments.session(session, event.reason)
         attributes: Attributes = {
             semconv.SESSION_END_REASON: event.reason,
             semconv.SESSION_TURNS: session.turns,

@@ -138,7 +138,8 @@ class SpanWriter:
                 links,
             )
             flags = _SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
-            attributes.update(result.attributes)
+            # The usual samplers give back what they were shown, shared attributes included.
+            attributes.update({k: v for k, v in result.attributes.items() if k not in shared})
             state = result.trace_state or _NO_STATE
         context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state)
         return OpenSpan(name, kind, start_ns, context, parent, shared, attributes, links)

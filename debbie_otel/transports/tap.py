@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -298,5 +300,8 @@ async def _stop_accepting(server: asyncio.Server) -> None:
 def _text(error: Exception) -> str:
     """Return what went wrong in the system's words, without numbers and addresses."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        return error.strerror
+        # asyncio puts the address into the text; a resolver's errors have numbers of their own.
+        if error.errno is None or isinstance(error, socket.gaierror):
+            return error.strerror
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__

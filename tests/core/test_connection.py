@@ -460,6 +460,19 @@ def test_codex_turn_start_on_a_busy_thread_steers_the_same_turn() -> None:
     assert stage.of(ev.TurnEnded)[0].turn.error_type == "turn_failed"
 
 
+def test_codex_turn_start_on_a_busy_thread_may_begin_another_turn() -> None:
+    stage = Play()
+    stage.play(CODEX_START)
+    assert stage.play(
+        """
+        >> {"id":4,"method":"turn/start","params":{"threadId":"T1","input":[]}}
+        << {"id":4,"result":{"turn":{"id":"t2"}}}
+        """
+    ) == ["call turn/start in turn 1", "call turn/start completed", "turn 2 started"]
+    stage.play(CODEX_DONE % ("t2", "completed"))
+    assert [event.turn.number for event in stage.of(ev.TurnEnded)] == [2]
+
+
 def test_codex_turn_that_the_server_begins_by_itself() -> None:
     stage = Play()
     stage.play(CODEX_START)
@@ -613,3 +626,30 @@ def test_a_users_own_dialect() -> None:
         "tool oven started in turn 1", "tool oven failed error in turn 1",
         "call ask completed", "turn 1 completed",
     ]  # fmt: skip
+
+
+def test_a_connection_remembers_only_so_many_ended_sessions() -> None:
+    stage = Play()
+    for number in range(600):
+        stage.play(
+            f"""
+            >> {{"id":1,"method":"startSession","params":{{}}}}
+            << {{"id":1,"result":{{"sessionId":"s{number}"}}}}
+            >> {{"id":2,"method":"stopSession","params":{{"sessionId":"s{number}"}}}}
+            << {{"id":2,"result":{{"status":2}}}}
+            """
+        )
+    assert len(stage.connection.sessions) <= 2 * 256 + 1
+    assert len(stage.sessions) == 0
+
+
+def test_what_comes_from_the_wire_as_a_duration_may_be_nonsense() -> None:
+    stage = Play()
+    stage.play(START)
+    for duration in ("NaN", "1e400", "-5", '"x"', "1e300"):
+        stage.play(
+            '<< {"method":"toolExecutionCompleted","params":{"sessionId":"s1","toolName":"ls","durationMs":%s}}'
+            % duration
+        )
+    assert len(stage.of(ev.ToolEnded)) == 5
+    assert all(event.tool.started_ns == 0 for event in stage.of(ev.ToolEnded))

@@ -13,6 +13,7 @@ from debbie_otel.core.message import (
     MessageDirection,
     MessageType,
     RpcError,
+    parse_head,
     parse_payload,
 )
 
@@ -193,3 +194,22 @@ def test_any_envelope_is_told_by_the_rules(envelope: dict[str, Any]) -> None:
     message.rpc_error()
     for member in ("params", "result", "error"):
         message.decoded(member)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":"xxx', MessageType.REQUEST),
+        (b'{"jsonrpc":"2.0","id":7,"result":{"a":"xxx', MessageType.RESPONSE),
+    ],
+)
+def test_the_beginning_of_a_message_may_tell_what_it_is(head: bytes, kind: MessageType) -> None:
+    message = parse_head(head, 10**8, C2S, 7)
+    assert message is not None
+    assert (message.type, message.id, message.size) == (kind, 7, 10**8)
+    assert message.decoded("params") is None
+
+
+def test_a_beginning_that_does_not_tell_is_left_alone() -> None:
+    assert parse_head(b'{"result":{"a":"xxx', 1, C2S, 7) is None
+    assert parse_head(b"\x00\x01", 1, C2S, 7) is None

@@ -17,6 +17,14 @@ from typing import Any
 
 import grpc
 import trustme
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
+    LogsServiceServicer,
+    add_LogsServiceServicer_to_server,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -49,13 +57,18 @@ class Received:
 
     traces: list[ExportTraceServiceRequest] = field(default_factory=list)
     metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
+    logs: list[ExportLogsServiceRequest] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def add(self, request: Any, headers: dict[str, str]) -> None:
         with self._changed:
-            traces = isinstance(request, ExportTraceServiceRequest)
-            (self.traces if traces else self.metrics).append(request)
+            into: dict[type, list[Any]] = {
+                ExportTraceServiceRequest: self.traces,
+                ExportMetricsServiceRequest: self.metrics,
+                ExportLogsServiceRequest: self.logs,
+            }
+            into[type(request)].append(request)
             self.headers.append(headers)
             self._changed.notify_all()
 
@@ -83,11 +96,28 @@ class Received:
     def span_names(self) -> list[str]:
         return [span.name for span in self.spans]
 
+    @property
+    def log_records(self) -> list[Any]:
+        return [
+            record
+            for request in list(self.logs)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
+
     def wait_for_spans(self, count: int, timeout: float = 10.0) -> None:
         self.wait(lambda: len(self.spans) >= count, timeout)
 
 
-class GrpcCollector(TraceServiceServicer, MetricsServiceServicer):
+_ANSWERS: dict[type, Callable[[], Any]] = {
+    ExportTraceServiceRequest: ExportTraceServiceResponse,
+    ExportMetricsServiceRequest: ExportMetricsServiceResponse,
+    ExportLogsServiceRequest: ExportLogsServiceResponse,
+}
+
+
+class GrpcCollector(TraceServiceServicer, MetricsServiceServicer, LogsServiceServicer):
     """An OTLP/gRPC receiver.
 
     Attributes:
@@ -106,8 +136,10 @@ class GrpcCollector(TraceServiceServicer, MetricsServiceServicer):
         )
         add_traces: Any = add_TraceServiceServicer_to_server
         add_metrics: Any = add_MetricsServiceServicer_to_server
+        add_logs: Any = add_LogsServiceServicer_to_server
         add_traces(self, self._server)
         add_metrics(self, self._server)
+        add_logs(self, self._server)
         address = f"127.0.0.1:{port}"
         if certificate is None:
             self.port = self._server.add_insecure_port(address)
@@ -126,9 +158,7 @@ class GrpcCollector(TraceServiceServicer, MetricsServiceServicer):
             self.received.note(metadata)
             context.abort(self.refuse_with, "as the test wants it")
         self.received.add(request, metadata)
-        if isinstance(request, ExportTraceServiceRequest):
-            return ExportTraceServiceResponse()
-        return ExportMetricsServiceResponse()
+        return _ANSWERS[type(request)]()
 
     def close(self) -> None:
         self._released.set()
@@ -180,6 +210,8 @@ class HttpCollector:
             self.received.note(headers)
         elif handler.path.endswith("/v1/traces"):
             self.received.add(ExportTraceServiceRequest.FromString(body), headers)
+        elif handler.path.endswith("/v1/logs"):
+            self.received.add(ExportLogsServiceRequest.FromString(body), headers)
         else:
             assert handler.path.endswith("/v1/metrics")
             self.received.add(ExportMetricsServiceRequest.FromString(body), headers)

@@ -51,6 +51,7 @@ def test_flag(url: str, protocol: Protocol, traces: str, metrics: str | None) ->
     assert (found.where, found.chosen_by) == (url, "--otlp")
     assert found.routes["traces"] == Route(protocol, traces)
     assert found.routes["metrics"].endpoint == (metrics or traces.replace("traces", "metrics"))
+    assert found.routes["logs"] == Route(protocol, traces.replace("traces", "logs"))
 
 
 def test_a_set_protocol_decides() -> None:
@@ -88,6 +89,7 @@ def test_variables(environ: dict[str, str], traces: Protocol, metrics: Protocol)
     found = choose(None, environ, DATA, ())
     assert found.kind == "otlp"
     assert found.chosen_by in environ
+    assert found.routes.pop("logs").endpoint is None  # left to the SDK, as the others
     assert found.routes == {"traces": Route(traces), "metrics": Route(metrics)}
 
 

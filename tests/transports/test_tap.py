@@ -163,10 +163,11 @@ async def test_a_message_of_64_mib_passes_uninspected_and_the_next_is_inspected(
         it.watcher.keep_bytes = False
         await it.upgrade()
         size = 64 * 2**20
-        await it.passes(frame(random.Random(1).randbytes(size), Opcode.BINARY))
+        large = random.Random(1).randbytes(size)
+        await it.passes(frame(large, Opcode.BINARY))
         await it.passes(frame(b"next"))
         assert it.watcher.events[1:] == [
-            PayloadSkipped(UP, size, "larger than the inspection limit"),
+            PayloadSkipped(UP, size, "larger than the inspection limit", large[:512]),
             PayloadSeen(UP, b"next", True),
         ]
 
