@@ -53,7 +53,7 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
         await tap.stop(_CLOSE_GRACE)
         report = await debbie.stop()
         lines.close()
-    for table in summary.tables() if summary.messages else []:
+    for table in summary.tables() if any(summary.messages.values()) else []:
         console.print(table)
     if report is not None and debbie.pipeline is not None:
         console.print(farewell(debbie, report), markup=False, soft_wrap=True)
@@ -70,7 +70,7 @@ def calm_interpreter() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(100_000, 20, 50)
 
 
 def greeting(debbie: DebbieDebugger, tap: Tap) -> list[str]:

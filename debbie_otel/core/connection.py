@@ -279,6 +279,7 @@ class Connection:
         self._count(message, session, call.turn, len(out), out)
         if message.type is MessageType.ERROR:
             detail = message.rpc_error()
+            call.is_rpc_error = True
             call.error_code = detail.code
             call.error_type = "malformed_error" if detail.code is None else str(detail.code)
             call.error_message = detail.message[:MAX_CONTENT]

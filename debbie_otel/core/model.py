@@ -120,6 +120,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
         waits_for_user: Whether a person has to answer it.
         error_code: JSON-RPC error code; None without one.
         versioned: Whether the request had a `jsonrpc` member.
+        is_rpc_error: Whether its response had an `error` member.
 
     """
 
@@ -142,6 +143,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
     error_message: str = ""
     waits_for_user: bool = False
     versioned: bool = False
+    is_rpc_error: bool = False
 
 
 class Tool(msgspec.Struct, eq=False, kw_only=True):

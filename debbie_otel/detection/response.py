@@ -54,6 +54,7 @@ class ResponseTimes:
         self._first = True
         self._slow_run: list[tuple[float, int]] = []
         self._limit: float | None = None
+        self._doubt: float | None = None
         self._stale = 0
 
     def add(self, seconds: float, time_ns: int) -> None:
@@ -61,15 +62,13 @@ class ResponseTimes:
         if self._first:
             self._first = False
             return
-        limit = self._limit
         self._recent.append((seconds, time_ns))
-        if limit is None or seconds <= limit:
-            self._base.append(seconds)
-            self._slow_run.clear()
-            # A baseline of many moves slowly, and sorting it costs more than all the rest.
-            self._stale += 1
-            if self._stale * 8 >= len(self._base):
-                self._limit, self._stale = self._find_limit(), 0
+        if self._doubt is None or seconds <= self._doubt:
+            self._add_usual(seconds)
+            return
+        self._limit = self._find_limit()
+        if self._limit is None or seconds <= self._limit:
+            self._add_usual(seconds)
             return
         self._slow_run.append((seconds, time_ns))
         if len(self._slow_run) >= _NEW_NORMAL:
@@ -77,6 +76,15 @@ class ResponseTimes:
             self._base.extend(value for value, _ in self._slow_run)
             self._slow_run.clear()
             self._limit = self._find_limit()
+            self._doubt = self._find_doubt()
+
+    def _add_usual(self, seconds: float) -> None:
+        self._base.append(seconds)
+        self._slow_run.clear()
+        # A baseline of many moves slowly, and sorting it costs more than all the rest.
+        self._stale += 1
+        if self._stale * 4 >= len(self._base):
+            self._doubt, self._stale = self._find_doubt(), 0
 
     def slowness(self) -> Slowness | None:
         """Return how slow the method is if it is slow now."""
@@ -89,6 +97,13 @@ class ResponseTimes:
             return None
         current = median(seconds for seconds, _ in slow)
         return Slowness(current, median(self._base), slow[0][1])
+
+    def _find_doubt(self) -> float | None:
+        """Return what a response time must exceed for a closer look; never above the limit."""
+        if len(self._base) < self._minimum:
+            return None
+        middle = sorted(self._base)[len(self._base) // 2]
+        return max(self._factor * middle, middle + self._floor)
 
     def _find_limit(self) -> float | None:
         """Return what a response time must exceed to be slow; None while there is no baseline.

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from debbie_otel.core import events as ev
-from debbie_otel.core.message import MessageDirection, MessageType
+from debbie_otel.core.message import MessageType
 from debbie_otel.core.model import Call, Outcome
 from debbie_otel.monitor import DebbieMonitor
 
@@ -44,7 +44,7 @@ class Summary:
     """Counts events: `listen_to` a monitor.
 
     Attributes:
-        messages: By direction and type.
+        messages: By type.
         methods: Requests by method, `_OTHER` beyond two hundred.
         tools: Executions by name and outcome.
 
@@ -53,15 +53,19 @@ class Summary:
     def __init__(self) -> None:
         self.sessions = 0
         self.turns: Counter[Outcome] = Counter()
-        self.messages: Counter[tuple[MessageDirection, MessageType]] = Counter()
+        self.messages = dict.fromkeys(MessageType, 0)
         self.methods: dict[str, MethodTimes] = {}
         self.tools: Counter[tuple[str, Outcome]] = Counter()
         self.errors = 0
         self.streams = 0
         self.dialects: set[str] = set()
         self._handlers: dict[type[ev.Event], Callable[[Any], None]] = {
-            ev.MessageSeen: self._message_seen,
+            # Every message is in exactly one of these, which are fewer than the messages.
+            ev.CallStarted: self._call_started,
             ev.CallEnded: self._call_ended,
+            ev.NotificationSeen: self._single,
+            ev.StreamAdvanced: self._chunk,
+            ev.StraySeen: self._single,
             ev.SessionStarted: self._session_started,
             ev.TurnEnded: self._turn_ended,
             ev.ToolEnded: self._tool_ended,
@@ -79,14 +83,21 @@ class Summary:
         if handler is not None:
             handler(event)
 
-    def _message_seen(self, event: ev.MessageSeen) -> None:
-        message = event.message
-        self.messages[message.direction, message.type] += 1
+    def _call_started(self, _: ev.CallStarted) -> None:
+        self.messages[MessageType.REQUEST] += 1
 
     def _call_ended(self, event: ev.CallEnded) -> None:
         call = event.call
         self._method(call.method).add(call)
+        if call.response_bytes:
+            self.messages[MessageType.ERROR if call.is_rpc_error else MessageType.RESPONSE] += 1
         self.errors += call.outcome is Outcome.FAILED
+
+    def _single(self, event: ev.NotificationSeen | ev.StraySeen) -> None:
+        self.messages[event.message.type] += 1
+
+    def _chunk(self, _: ev.StreamAdvanced) -> None:
+        self.messages[MessageType.NOTIFICATION] += 1
 
     def _session_started(self, event: ev.SessionStarted) -> None:
         self.sessions += 1
@@ -124,10 +135,8 @@ class Summary:
         totals.add_column("of which")
         totals.add_row("sessions", str(self.sessions), ", ".join(sorted(self.dialects)))
         totals.add_row("turns", str(self.turns.total()), _parts(self.turns))
-        by_type: Counter[MessageType] = Counter()
-        for (_, kind), count in self.messages.items():
-            by_type[kind] += count
-        totals.add_row("messages", str(self.messages.total()), _parts(by_type))
+        by_type = Counter({kind: count for kind, count in self.messages.items() if count})
+        totals.add_row("messages", str(by_type.total()), _parts(by_type))
         by_outcome: Counter[Outcome] = Counter()
         for (_, outcome), count in self.tools.items():
             by_outcome[outcome] += count

@@ -648,8 +648,8 @@ def test_what_comes_from_the_wire_as_a_duration_may_be_nonsense() -> None:
     stage.play(START)
     for duration in ("NaN", "1e400", "-5", '"x"', "1e300"):
         stage.play(
-            '<< {"method":"toolExecutionCompleted","params":{"sessionId":"s1","toolName":"ls","durationMs":%s}}'
-            % duration
+            '<< {"method":"toolExecutionCompleted","params":{"sessionId":"s1","toolName":"ls",'
+            f'"durationMs":{duration}}}}}'
         )
     assert len(stage.of(ev.ToolEnded)) == 5
     assert all(event.tool.started_ns == 0 for event in stage.of(ev.ToolEnded))
