@@ -19,7 +19,6 @@ from debbie_otel.report.summary import Summary
 from debbie_otel.telemetry.pipeline import ShutdownReport
 from debbie_otel.transports.tap import Tap
 
-_SWITCH_INTERVAL = 0.0005
 _CLOSE_GRACE = 0.5
 """Seconds for open connections to end; the rest of the five is for the telemetry."""
 
@@ -60,14 +59,11 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
 
 
 def calm_interpreter() -> None:
-    """Have neither the cyclic collector nor another thread hold up the event loop for long.
+    """Have the cyclic collector look less often, and not at what lives as long as the process.
 
     Spans that wait for their export are tens of thousands of objects without cycles; with the
-    default thresholds the collector walks over them all many times a second. It looks less often
-    then, and not at what lives as long as the process. And while another thread exports spans or
-    looks for anomalies, the loop waits for the interpreter's lock half a millisecond, not five.
+    default thresholds the collector walks over them all many times a second.
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
