@@ -40,6 +40,9 @@ Role = Literal[
     "resolve_call",
     "agent",
 ]
+_BIG, _ENDS = 4096, 1024
+"""Bytes: of big messages, where a session need not be named, only the ends are searched for it."""
+
 Paths = str | list[str]
 Condition = dict[str, Any]
 
@@ -264,6 +267,7 @@ class Dialect:
         paths = [path.split(".") for path in document.session.id]
         self._name_paths = [tuple(path[1:]) for path in paths if path[0] == "params" and path[1:]]
         self._decode_names = _names_decoder(self._name_paths)
+        self._name_keys = [f'"{path[-1]}"'.encode() for path in self._name_paths] + [b'"_meta"']
         self.turn_paths = document.turn_id
         self.on_message: dict[str, tuple[Rule, ...]] = {}
         self.on_response: dict[str, tuple[Rule, ...]] = {}
@@ -311,7 +315,7 @@ class Dialect:
         Decodes nothing but the members in question: messages may be large, and most name none. A
         W3C trace context is in `params._meta`, where MCP and others put it.
         """
-        if message.params is None:
+        if message.params is None or (not self.named_sessions and self._names_nothing(message)):
             return None, None
         try:
             value = self._decode_names(message.params)
@@ -330,6 +334,14 @@ class Dialect:
             if found:
                 return found, trace
         return None, trace
+
+    def _names_nothing(self, message: InterceptedMessage) -> bool:
+        """Whether a big message names no session near its ends, where names are not needed."""
+        payload = message.payload
+        if len(payload) < _BIG:
+            return False
+        ends = payload[:_ENDS] + payload[-_ENDS:]
+        return not any(key in ends for key in self._name_keys)
 
     def recognises(self, message: InterceptedMessage) -> bool:
         """Tell whether a message shows one of the signs of this dialect."""

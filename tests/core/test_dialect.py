@@ -118,3 +118,19 @@ def test_a_wrong_dialect_is_refused_with_the_place(text: str, complaint: str) ->
     with pytest.raises(DialectError) as caught:
         Dialect.from_toml(text, "mine.toml")
     assert str(caught.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [
+        ('{"sessionId":"s","x":"%s"}', "s"),
+        ('{"x":"%s","sessionId":"s"}', "s"),
+        ('{"x":"%s"}', None),
+    ],
+)
+def test_big_messages_name_their_session_at_either_end(params: str, named: str | None) -> None:
+    dialects = builtin_dialects()
+    payload = b'{"method":"m","params":' + (params % ("y" * 9000)).encode() + b"}"
+    for name in ("generic", "acp"):
+        found, _ = dialects[name].read_params(message(payload))
+        assert found == named
