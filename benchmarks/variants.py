@@ -93,10 +93,18 @@ def _debbie(place: Place) -> list[str]:
     return [sys.executable, *debbie_arguments(place)]
 
 
+def _telemetry(place: Place) -> list[str]:
+    """Return debbie with full telemetry and without the detector."""
+    config = place.directory / "telemetry.toml"
+    config.write_text("[detection]\nenabled = false\n")
+    return [*_debbie(place), "--config", str(config)]
+
+
 VARIANTS: tuple[Variant, ...] = (
     Variant(DIRECT, None),
     Variant("relay", _relay),
     Variant("nginx", _nginx),
+    Variant("telemetry", _telemetry, telemetry=True, environment=debbie_environment),
     Variant("debbie", _debbie, telemetry=True, environment=debbie_environment),
 )
 

@@ -187,7 +187,7 @@ def test_command_line(tmp_path: Path) -> None:
     ]
     wrong = CliRunner().invoke(main, ["--only", "direct,nothing"])
     assert wrong.exit_code == 2
-    assert "'nothing' is none of direct, relay, nginx, debbie" in wrong.output
+    assert "'nothing' is none of direct, relay, nginx, telemetry, debbie" in wrong.output
 
 
 def test_a_terminated_benchmark_leaves_nothing_behind() -> None:
