@@ -252,7 +252,9 @@ def _chosen(names: Sequence[str]) -> list[Variant]:
 @click.option("--seconds", default=2.0, show_default=True, help="Timed seconds per measurement.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds.")
 @click.option("--idle", default=500, show_default=True, help="Idle connections for the memory.")
-@click.option("--only", multiple=True, metavar="NAMES", help="Variants: direct,relay,nginx,telemetry,debbie.")
+@click.option(
+    "--only", multiple=True, metavar="NAMES", help="Variants: direct,relay,nginx,telemetry,debbie."
+)
 @click.option("--otlp-protocol", default="grpc", show_default=True, type=click.Choice(PROTOCOLS))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all of it here.")
 def main(
