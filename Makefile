@@ -10,18 +10,22 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip insta
 BUILD_TOOLS := hatchling editables
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench eval peers clean
+.PHONY: help demo test lint types bench eval faults peers stack dashboards pictures clean
 
 help:
 	@echo "make demo    a scripted agent, Debbie before it, and what she saw"
 	@echo "make test    the tests;  make lint, make types: the checks"
-	@echo "make peers   installs real MCP and ACP peers, which more tests then run with"
+	@echo "make peers   installs real MCP, ACP and Codex peers, which more tests then run with"
+	@echo "make stack   installs a real collector, Jaeger, Prometheus and Alertmanager for the tests"
 	@echo "make eval    how well anomalies are told from healthy sessions, on the labelled corpus"
+	@echo "make dashboards   writes dashboards/ anew from dashboards/source; make pictures"
+	@echo "             draws them after a demo, with a real collector and Prometheus, into docs/"
+	@echo "make faults  agents that get stuck in every known way, and what Debbie does about it"
 	@echo "make bench   what Debbie costs, beside a bare relay and nginx"
 	@echo "make clean   removes the virtual environment and caches"
 
 demo: $(VENV)/.base
-	$(BIN)/debbie demo
+	$(BIN)/debbie demo --speed 10
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
@@ -36,11 +40,25 @@ types: $(VENV)/.dev
 eval: $(VENV)/.dev
 	$(BIN)/python -m tests.corpus.evaluate
 
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.suite
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.detector
+	$(BIN)/python -m benchmarks.inprocess
+
+dashboards: $(VENV)/.dev
+	$(BIN)/python -m dashboards.source
+
+pictures: $(VENV)/.dev
+	$(BIN)/python -m tests.dashboards.pictures
 
 peers: $(VENV)/.peers
+	@sh tests/peers/install_codex.sh
+
+stack: $(VENV)/.dev
+	@$(BIN)/python -m tests.stack.install
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -86,7 +86,10 @@ def debugger(interval: float) -> DebbieDebugger:
     config = Config()
     detection = msgspec.structs.replace(config.detection, check_interval=interval)
     return DebbieDebugger(
-        msgspec.structs.replace(config, detection=detection), environ={}, telemetry=False
+        msgspec.structs.replace(config, detection=detection),
+        environ={},
+        telemetry=False,
+        reports=False,
     )
 
 

@@ -2,8 +2,9 @@
 
 It keeps what arrives as it is, and decodes only when asked, so that it takes little time while
 something is measured. A line on stdin asks; the answer is a line of JSON on stdout:
-`{"spans": n, "calls": n, "requests": {"traces": n, "metrics": n, "logs": n}}`, where `calls` are
-the spans of METHOD. The process ends with its stdin.
+`{"spans": n, "calls": n, "requests": {"traces": n, ...}, "bytes": {"traces": n, ...}}`, where
+`calls` are the spans of METHOD and `bytes` the bodies as they came, compressed or not (gRPC
+uncompresses before they can be counted). The process ends with its stdin.
 
 Source: OTLP 1.x, https://opentelemetry.io/docs/specs/otlp/ (the two transports, gzip, JSON).
 """
@@ -28,10 +29,11 @@ PROTOCOLS = ("grpc", "http")
 
 
 class Export(NamedTuple):
-    """The body of one export request, `json` or protobuf."""
+    """The body of one export request, `json` or protobuf, and its size on the wire."""
 
     body: bytes
     json: bool
+    size: int
 
 
 class Tally:
@@ -42,6 +44,7 @@ class Tally:
         self._lock = threading.Lock()
         self._pending: list[Export] = []
         self._requests = Counter(dict.fromkeys(SIGNALS, 0))
+        self._bytes = Counter(dict.fromkeys(SIGNALS, 0))
         self._spans = 0
         self._calls = 0
 
@@ -49,19 +52,26 @@ class Tally:
         """Keep one export request."""
         with self._lock:
             self._requests[signal] += 1
+            self._bytes[signal] += export.size
             if signal == "traces":
                 self._pending.append(export)
+
+    def take(self) -> list[Export]:
+        """Return the traces that are pending, as they came; they are not counted."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+        return pending
 
     def count(self) -> dict[str, Any]:
         """Decode what is pending, and return the totals."""
         with self._lock:
             pending, self._pending = self._pending, []
-            requests = dict(self._requests)
+            requests, sizes = dict(self._requests), dict(self._bytes)
         for export in pending:
             for name, values in _spans_json(export) if export.json else _spans(export):
                 self._spans += 1
                 self._calls += self._method in name.split() or self._method in values
-        return {"spans": self._spans, "calls": self._calls, "requests": requests}
+        return {"spans": self._spans, "calls": self._calls, "requests": requests, "bytes": sizes}
 
 
 def _spans(export: Export) -> Iterator[tuple[str, list[str]]]:
@@ -90,7 +100,7 @@ def start_grpc(port: int, tally: Tally) -> grpc.Server:
     for signal, service in services.items():
 
         def export(body: bytes, _context: object, signal: str = signal) -> bytes:
-            tally.add(signal, Export(body, json=False))
+            tally.add(signal, Export(body, json=False, size=len(body)))
             return b""  # an empty message: nothing was refused
 
         # Without (de)serializers the messages stay bytes.
@@ -111,7 +121,8 @@ def start_http(port: int, tally: Tally) -> ThreadingHTTPServer:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            size = int(self.headers["Content-Length"])
+            body = self.rfile.read(size)
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             signal = self.path.removeprefix("/v1/")
@@ -119,7 +130,7 @@ def start_http(port: int, tally: Tally) -> ThreadingHTTPServer:
                 self.send_error(404)
                 return
             kind = self.headers.get_content_type()
-            tally.add(signal, Export(body, json=kind == "application/json"))
+            tally.add(signal, Export(body, json=kind == "application/json", size=size))
             answer = b"{}" if kind == "application/json" else b""
             self.send_response(200)
             self.send_header("Content-Type", kind)

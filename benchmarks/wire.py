@@ -107,6 +107,11 @@ def request_template(size: int) -> Template:
     return Template(_message(_REQUEST_MIDDLE, size), MASK_KEY)
 
 
+def request_text(size: int) -> str:
+    """Return the JSON text of a request of `size` bytes; its id is FIRST_ID."""
+    return _message(_REQUEST_MIDDLE, size).decode()
+
+
 def response_template(size: int) -> Template:
     """Return an unmasked response whose JSON text has `size` bytes."""
     return Template(_message(_RESPONSE_MIDDLE, size), NO_KEY)

@@ -26,24 +26,50 @@ from __future__ import annotations
 
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.message import InterceptedMessage, MessageDirection, MessageType
+from debbie_otel.core.metrics import MonitoringMetrics
 from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.errors import DebbieError
+from debbie_otel.factory import DebbieFactory
 from debbie_otel.handlers import MonitoringEvent
+from debbie_otel.instrumentor import DebbieInstrumentor
+from debbie_otel.integrations.aiwhisperer import integrate_debbie_with_batch_client
 from debbie_otel.interceptor import WebSocketInterceptor
+from debbie_otel.intervention.executor import InterventionExecutor
+from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.orchestrator import InterventionOrchestrator
+from debbie_otel.intervention.records import (
+    InterventionRecord,
+    InterventionResult,
+    InterventionStrategy,
+)
+from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.monitor import DebbieMonitor
+from debbie_otel.transports.websocket import InterceptingWebSocket
 
 __all__ = [
     "AnomalyAlert",
     "AnomalyDetector",
     "DebbieDebugger",
     "DebbieError",
+    "DebbieFactory",
+    "DebbieInstrumentor",
     "DebbieMonitor",
     "Dialect",
     "InterceptedMessage",
+    "InterceptingWebSocket",
+    "InterventionConfig",
+    "InterventionExecutor",
+    "InterventionHistory",
+    "InterventionOrchestrator",
+    "InterventionRecord",
+    "InterventionResult",
+    "InterventionStrategy",
     "MessageDirection",
     "MessageType",
     "MonitoringEvent",
+    "MonitoringMetrics",
     "WebSocketInterceptor",
+    "integrate_debbie_with_batch_client",
 ]

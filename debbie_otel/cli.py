@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from debbie_otel.clock import wall_clock
 from debbie_otel.config import Config, load_config
 from debbie_otel.debugger import load_dialects
 from debbie_otel.errors import ConfigurationError, DebbieError
@@ -130,6 +131,27 @@ def replay(file: Path, config: Path | None, *, as_json: bool, **flags: Any) -> N
     console = Console(highlight=False)
     for table in played.summary.tables():
         console.print(table)
+
+
+@main.command()
+@click.argument("session_id", required=False)
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page there.")
+@_CONFIG
+def report(config: Path | None, session_id: str | None, html: Path | None) -> None:
+    """Tell what happened, from the files in the data directory: all sessions, or one."""
+    from debbie_otel.report.after import report_of_files, write_page
+    from debbie_otel.report.text import render_text
+    from debbie_otel.telemetry.destination import default_data_dir
+
+    settings = _load(config, {})
+    data_dir = settings.telemetry.data_dir or default_data_dir(os.environ)
+    history = settings.interventions.history.path or data_dir / "history.sqlite3"
+    found = report_of_files(data_dir, history, session_id, wall_clock()())
+    if html is None:
+        click.echo(render_text(found), nl=False)
+    else:
+        write_page(found, html)
+        click.echo(f"The report is in {html}")
 
 
 @main.command()

@@ -12,19 +12,19 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from debbie_otel.core.loops import LoopSettings
+from debbie_otel.complaints import complaint
 from debbie_otel.detection.control import METRICS, PREFIX
 from debbie_otel.detection.rules import RuleSettings
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.errors import ConfigurationError
+from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.profiles import PROFILES, Profile, ProfileName
 
-ProfileName = Literal["default", "aggressive", "passive"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400 * 30)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
@@ -37,59 +37,9 @@ ENVIRONMENT = {
     "DEBBIE_DATA_DIR": ("telemetry", "data_dir"),
 }
 CAPTURE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CAPTURE_KEY = ("telemetry", "capture_content")
 _CAPTURING = frozenset({"true", "1", "yes", "on", "span_only", "span_and_event"})
 """What that variable may say to have content on spans; whatever else keeps it off."""
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """How eagerly Debbie detects and intervenes.
-
-    Attributes:
-        check_interval: Seconds between two looks at a session.
-        stall_threshold: Seconds of silence after which a session that owes something has stalled.
-        intervene: Whether she acts by herself.
-        max_interventions: For each session.
-        max_retries: Of one strategy.
-        retry_delay: Seconds before a strategy is tried again.
-        escalation_threshold: Failed interventions after which a person is called.
-        response_time_factor: Response time that is slow, in terms of its baseline.
-        error_rate: Share of failed calls that is high, 0 to 1.
-        tool_loop: Repetitions of a tool call that are a loop.
-        memory_factor: Memory that is a spike, in terms of its baseline.
-        response_window: Response times that make the baseline.
-
-    """
-
-    check_interval: float = 5.0
-    stall_threshold: float = 30.0
-    intervene: bool = True
-    max_interventions: int = 10
-    max_retries: int = 3
-    retry_delay: float = 2.0
-    escalation_threshold: int = 3
-    response_time_factor: float = 2.0
-    error_rate: float = 0.2
-    tool_loop: int = 5
-    memory_factor: float = 1.5
-    response_window: int = 100
-
-
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        "default": Profile(),
-        "aggressive": Profile(
-            check_interval=2.0,
-            stall_threshold=15.0,
-            max_interventions=20,
-            max_retries=5,
-            retry_delay=1.0,
-            escalation_threshold=5,
-        ),
-        "passive": Profile(
-            check_interval=10.0, stall_threshold=60.0, intervene=False, max_interventions=0
-        ),
-    }
-)
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,6 +145,7 @@ class Config(_Section, frozen=True, kw_only=True):
     dialects: DialectsConfig = msgspec.field(default_factory=DialectsConfig)
     detection: DetectionSettings = msgspec.field(default_factory=DetectionSettings)
     rules: tuple[RuleSettings, ...] = ()
+    interventions: InterventionConfig = msgspec.field(default_factory=InterventionConfig)
 
     @property
     def profile(self) -> Profile:
@@ -220,14 +171,54 @@ def load_config(
     """
     document = {} if path is None else _read(path)
     config = Config() if path is None else _from_file(path, document)
-    for where, section, key, value in _overrides(environ or {}, flags or {}):
+    return _completed(config, document, environ or {}, flags or {})
+
+
+def config_of(document: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
+    """Return the configuration that a program gives in the form of the TOML file's.
+
+    Args:
+        document: Sections by name, as tables or as the structs here, and `rules`. What a table
+            does not say comes from the profile.
+        environ: Variables; they count where the document says nothing.
+
+    Raises:
+        ConfigurationError: Key or variable, and what was expected.
+
+    """
+    given: dict[str, Any] = msgspec.to_builtins(dict(document), enc_hook=str)  # paths
+    config = _checked(given, lambda key: key or "the configuration")
+    said = {
+        variable
+        for variable, (section, key) in (*ENVIRONMENT.items(), (CAPTURE_CONTENT, _CAPTURE_KEY))
+        if key in given.get(section, {})
+    }
+    left = {name: value for name, value in (environ or {}).items() if name not in said}
+    return _completed(config, given, left, {})
+
+
+def _completed(
+    config: Config,
+    document: Mapping[str, Any],
+    environ: Mapping[str, str],
+    flags: Mapping[str, Mapping[str, Any]],
+) -> Config:
+    for where, section, key, value in _overrides(environ, flags):
         config = _override(config, where, section, key, value)
-    return _with_profile(config, document.get("detection", {}))
+    return with_profile(config, document)
 
 
-def _with_profile(config: Config, given: Mapping[str, Any]) -> Config:
-    """Take from the profile what the file leaves open."""
+def with_profile(config: Config, document: Mapping[str, Any] | None = None) -> Config:
+    """Take from the profile what the file leaves open.
+
+    Args:
+        config: What was set, and the name of the profile.
+        document: What the file says.
+
+    """
     profile = config.profile
+    given: Mapping[str, Any] = (document or {}).get("detection", {})
+    acting: Mapping[str, Any] = (document or {}).get("interventions", {})
     numbers: dict[str, Any] = {
         "check_interval": profile.check_interval,
         "stall_threshold": profile.stall_threshold,
@@ -240,8 +231,18 @@ def _with_profile(config: Config, given: Mapping[str, Any]) -> Config:
         loops = msgspec.structs.replace(config.detection.loops, repetitions=profile.tool_loop)
         numbers["loops"] = loops
     left = {name: value for name, value in numbers.items() if name == "loops" or name not in given}
+    policy = {
+        "auto_continue": profile.intervene,
+        "max_interventions_per_session": profile.max_interventions,
+        "max_retries": profile.max_retries,
+        "retry_delay": profile.retry_delay,
+        "escalation_threshold": profile.escalation_threshold,
+    }
+    unset = {name: value for name, value in policy.items() if name not in acting}
     return msgspec.structs.replace(
-        config, detection=msgspec.structs.replace(config.detection, **left)
+        config,
+        detection=msgspec.structs.replace(config.detection, **left),
+        interventions=msgspec.structs.replace(config.interventions, **unset),
     )
 
 
@@ -263,15 +264,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _from_file(path: Path, document: dict[str, Any]) -> Config:
-    config = _decode(document, lambda key: f"{path}: {key}" if key else str(path))
-    for number, rule in enumerate(config.rules):
-        _check_rule(rule, f"{path}: rules[{number}]")
+    config = _checked(document, lambda key: f"{path}: {key}" if key else str(path))
     return msgspec.structs.replace(
         config,
         proxy=_anchored(config.proxy, path.parent),
         telemetry=_anchored(config.telemetry, path.parent),
         dialects=_anchored(config.dialects, path.parent),
+        interventions=_anchored_interventions(config.interventions, path.parent),
     )
+
+
+def _checked(document: dict[str, Any], where: Callable[[str], str]) -> Config:
+    config = _decode(document, where)
+    for number, rule in enumerate(config.rules):
+        _check_rule(rule, where(f"rules[{number}]"))
+    return config
 
 
 def _check_rule(rule: RuleSettings, where: str) -> None:
@@ -297,7 +304,7 @@ def _overrides(
         if environ.get(variable)
     ]
     if captured := environ.get(CAPTURE_CONTENT, "").strip().lower():
-        found.append((CAPTURE_CONTENT, "telemetry", "capture_content", captured in _CAPTURING))
+        found.append((CAPTURE_CONTENT, *_CAPTURE_KEY, captured in _CAPTURING))
     found += [
         ("--" + key.replace("_", "-"), section, key, value)
         for section, values in flags.items()
@@ -311,7 +318,7 @@ def _decode(document: dict[str, Any], where: Callable[[str], str]) -> Config:
     try:
         return msgspec.convert(document, Config, dec_hook=_path)
     except msgspec.ValidationError as error:
-        raise _complaint(str(error), document, where) from None
+        raise complaint(str(error), document, where, Config) from None
 
 
 def _path(kind: type[Any], value: Any) -> Any:
@@ -322,7 +329,7 @@ def _path(kind: type[Any], value: Any) -> Any:
     raise ValueError("Expected `path`")  # msgspec adds where
 
 
-_AnySection = TypeVar("_AnySection", bound=_Section)
+_AnySection = TypeVar("_AnySection", bound=msgspec.Struct)
 
 
 def _anchored(section: _AnySection, folder: Path) -> _AnySection:
@@ -337,78 +344,9 @@ def _anchored(section: _AnySection, folder: Path) -> _AnySection:
     return msgspec.structs.replace(section, **changed)
 
 
-_WORDS = {
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a string",
-    "object": "a table",
-    "array": "a list",
-    "path": "the path of a file",
-}
-
-
-def _complaint(
-    error: str, document: dict[str, Any], where: Callable[[str], str]
-) -> ConfigurationError:
-    """Turn msgspec's words into ours: which key, what was expected, what may have been meant."""
-    message, _, place = error.partition(" - at ")
-    key = place.strip("`").removeprefix("$").removeprefix(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL)
-    if unknown is not None:
-        full = f"{key}.{unknown.group(1)}" if key else unknown.group(1)
-        return ConfigurationError(where(full), "unknown key", _meant(key, unknown.group(1)))
-    got = _shown(document, key)
-    choices = _choices(key)
-    if choices:
-        return ConfigurationError(where(key), f"expected one of {', '.join(choices)}, got {got}")
-    expected = message.partition(", got ")[0].removeprefix("Expected ")
-    expected = re.sub(
-        r"`(\w+)[^`]*`", lambda match: _WORDS.get(match.group(1), match.group(1)), expected
+def _anchored_interventions(config: InterventionConfig, folder: Path) -> InterventionConfig:
+    return msgspec.structs.replace(
+        config,
+        scripts=_anchored(config.scripts, folder),
+        history=_anchored(config.history, folder),
     )
-    return ConfigurationError(where(key), f"expected {expected}, got {got}")
-
-
-def _sections() -> dict[str, type[msgspec.Struct]]:
-    """Return the tables of the file by name; those within others by their dotted name."""
-    hints = get_type_hints(Config)
-    return {
-        **{name: hint for name, hint in hints.items() if hasattr(hint, "__struct_fields__")},
-        "detection.loops": LoopSettings,
-        "rules[...]": RuleSettings,
-    }
-
-
-def _meant(section: str, key: str) -> str:
-    """Suggest what an unknown key may have been meant to be."""
-    sections = _sections()
-    section = re.sub(r"\[\d+\]", "[...]", section)
-    if section in sections:
-        known: list[str] = list(sections[section].__struct_encode_fields__)
-    else:
-        known = list(Config.__struct_fields__)
-    if close := difflib.get_close_matches(key, known, n=1):
-        return f"did you mean {close[0]}?"
-    for name, kind in sections.items():
-        if key in kind.__struct_fields__ and name in Config.__struct_fields__:
-            return f"it belongs under [{name}]"
-    return "known: " + ", ".join(known)
-
-
-def _choices(key: str) -> tuple[str, ...]:
-    """Return what a key can be, if that is one of a few words."""
-    section, _, name = key.partition(".")
-    kind = _sections().get(section)
-    hint = None if kind is None else get_type_hints(kind).get(name)
-    values = get_args(hint)
-    return values if values and all(isinstance(value, str) for value in values) else ()
-
-
-def _shown(document: Any, key: str) -> str:
-    """Return the value of a dotted key as it was written, cut to a line."""
-    for name, index in re.findall(r"(\w+)|\[(\d+)\]", key):
-        document = document[name] if name else document[int(index)]
-    if isinstance(document, bool):
-        return str(document).lower()
-    text = repr(document)
-    return text if len(text) <= 60 else text[:57] + "..."

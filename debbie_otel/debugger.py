@@ -1,40 +1,46 @@
-"""DebbieDebugger: the composition root. Every part is made and wired here, from one Config."""
+"""DebbieDebugger: Debbie as programs have her. Her parts are made and wired in `runtime`."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
 
 from debbie_otel import semconv
 from debbie_otel.clock import Clock, wall_clock
 from debbie_otel.config import Config
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.directory import Limits
-from debbie_otel.core.message import MessageDirection
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
-from debbie_otel.detection.runner import LiveRunner
-from debbie_otel.detection.telling import AlertRecorder
-from debbie_otel.detection.vitals import EVENTS
 from debbie_otel.dialects import builtin_dialects
 from debbie_otel.errors import ConfigurationError, DialectError
 from debbie_otel.failopen import FailOpen
-from debbie_otel.interceptor import Dialects, WebSocketInterceptor
+from debbie_otel.interceptor import Dialects, SharedInterceptor, WebSocketInterceptor
+from debbie_otel.intervention.assembly import Interventions
+from debbie_otel.intervention.executor import CustomStrategy, Reach
 from debbie_otel.monitor import DebbieMonitor
-from debbie_otel.recording import RecordingWriter
+from debbie_otel.report.analysis import SessionAnalysis
+from debbie_otel.report.live import LiveReporter
+from debbie_otel.runtime import Lasting, Runtime
 from debbie_otel.telemetry.attributes import Attributes
-from debbie_otel.telemetry.hub import TelemetryHub
-from debbie_otel.telemetry.pipeline import Pipeline, ShutdownReport, TelemetrySettings
-from debbie_otel.telemetry.recorder import RecorderOptions
+from debbie_otel.telemetry.health import Connections
+from debbie_otel.telemetry.pipeline import Pipeline, ShutdownReport
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
+from debbie_otel.transports.channel import TapChannel
+from debbie_otel.transports.dialer import Dialer
+from debbie_otel.transports.observed import Opening, Side, Watch
+from debbie_otel.transports.opening import ClientConnection
+from debbie_otel.transports.process_channel import ProcessChannel
 from debbie_otel.transports.tap import Tap, TapLimits
 from debbie_otel.transports.tls import listen_context, upstream_context
-
-_SWEEP_SECONDS = 5.0
+from debbie_otel.transports.websocket import InterceptingWebSocket
 
 
 def load_dialects(config: Config) -> Dialects:
@@ -60,19 +66,30 @@ def load_dialects(config: Config) -> Dialects:
 
 
 class DebbieDebugger:
-    """Debbie, ready to be put before a server; an async context manager.
+    """Debbie: put before a server (`tap`), or around connections of this program.
+
+    An async context manager. She can be started and stopped any number of times; who has subscribed
+    to her monitor, and strategies that were registered, stay. Several may run in one process.
 
     Args:
         config: Everything that can be set.
         environ: Where the standard `OTEL_*` variables are read.
         clock: Tells the time.
         telemetry: False records nothing; the monitor's subscribers still hear everything.
+        tracer_provider: Where spans go; by default the global one if the program has set any, else
+            Debbie's own export.
+        meter_provider: Where measurements go, likewise.
+        reports: Whether she keeps in mind what a report tells. If not, a report begins with the
+            first question.
+        own_process: Whether the process is all hers. Only then are the complaints of OpenTelemetry's
+            exporters silenced, which in a program may be about its own.
 
     Attributes:
         monitor: The live sessions; `monitor.subscribe` for their events.
-        pipeline: Where telemetry leaves; None without telemetry.
-        detector: What raises alerts; `detector.metric_reader` for rules on metrics of the user's.
         memory: Watches the agent's process.
+        session_manager: Any object of the program's, for strategies of its own; Debbie leaves it
+            alone.
+        guests: Whatever needs her to run; who leaves last stops her (see `integrations`).
 
     Raises:
         ConfigurationError: Something in the configuration is wrong.
@@ -86,9 +103,15 @@ class DebbieDebugger:
         environ: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         telemetry: bool = True,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        reports: bool = True,
+        own_process: bool = False,
     ) -> None:
         self.config = config
+        self.clock = clock or wall_clock()
         self.guard = FailOpen(self._count_failure)
+        self.dialects = load_dialects(config)
         self.monitor = DebbieMonitor(
             Limits(
                 pending_calls=config.limits.pending_calls,
@@ -97,57 +120,57 @@ class DebbieDebugger:
             ),
             self.guard,
         )
-        self.clock = clock or wall_clock()
-        self.dialects = load_dialects(config)
         self.memory = MemoryWatch(self._watched_process, config.detection.memory_floor)
-        self.pipeline: Pipeline | None = None
-        self._hub: TelemetryHub | None = None
-        if telemetry:
-            self._set_up_telemetry(os.environ if environ is None else environ)
-        self._interceptors: dict[str, WebSocketInterceptor] = {}
-        self._numbers = itertools.count(1)
-        self._run_id = f"{os.getpid():x}-{self.clock() & 0xFFFFFFFF:08x}"
-        self._recording: RecordingWriter | None = None
-        self.detector: AnomalyDetector | None = None
-        self._runner: LiveRunner | None = None
-        if config.detection.enabled:
-            self._set_up_detection()
-        self._sweeper: asyncio.Task[None] | None = None
+        self.session_manager: object = None
+        self.guests: set[object] = set()
+        self._find_process: Callable[[], int | None] | None = None
+        self._lasting = Lasting(
+            monitor=self.monitor,
+            guard=self.guard,
+            clock=self.clock,
+            dialects=self.dialects,
+            memory=self.memory,
+            environ=os.environ if environ is None else environ,
+            telemetry=telemetry,
+            own_process=own_process,
+            tracer=tracer_provider,
+            meter=meter_provider,
+            name=f"{os.getpid():x}-{self.clock() & 0xFFFFFFFF:08x}",
+        )
+        self._runtime = Runtime(config, self._lasting)
+        self._starting = asyncio.Lock()
+        self._reporter = self._make_reporter() if reports else None
 
     # -- life --------------------------------------------------------------------------------
 
+    @property
+    def is_running(self) -> bool:
+        """Whether she has been started, and not stopped since."""
+        return self._runtime.is_running
+
     async def start(self) -> None:
-        """Begin to sweep up what is overdue, and to record if that is asked for."""
-        if self.config.proxy.record is not None and self._recording is None:
-            self._recording = RecordingWriter(
-                self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
-            )
-        if self._runner is not None:
-            self._runner.start()
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="sweeper")
+        """Begin; nothing where she runs already.
+
+        Raises:
+            ConfigurationError: What the configuration names cannot be had, such as a file.
+
+        """
+        async with self._starting:
+            if self._runtime.ended:
+                self._runtime = Runtime(self.config, self._lasting)
+            try:
+                await self._runtime.start()
+            except BaseException:
+                await self._runtime.stop()
+                raise
 
     async def stop(self) -> ShutdownReport | None:
-        """End what is open as aborted, and send out the rest of the telemetry.
+        """End what is open as aborted, and send out the rest of the telemetry; once is enough.
 
         Takes no longer than `telemetry.flush_timeout`, whatever the collector does.
         """
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-            self._sweeper = None
-        if self._runner is not None:
-            await self._runner.stop()
-        if self.detector is not None:
-            self.detector.shutdown()
-        for interceptor in list(self._interceptors.values()):
-            interceptor.close(self.clock(), "shutdown")
-        if self._recording is not None:
-            self._recording.close()
-            self._recording = None
-        if self.pipeline is None:
-            return None
-        return await asyncio.to_thread(self.pipeline.shutdown)
+        async with self._starting:
+            return await self._runtime.stop()
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -178,10 +201,10 @@ class DebbieDebugger:
         }
         if address.path is None:
             attributes[semconv.SERVER_PORT] = address.port
-        return Tap(
+        tap = Tap(
             parse_listen(proxy.listen),
             upstream,
-            lambda _: self.interceptor(attributes),
+            lambda connection: self._acting(connection, attributes, tap.dialer),
             limits=TapLimits(
                 max_connections=proxy.max_connections,
                 connect_timeout=proxy.connect_timeout,
@@ -194,98 +217,147 @@ class DebbieDebugger:
             host_header=proxy.host_header,
             strict=self.guard.strict,
         )
+        if self.pipeline is not None:
+            self.pipeline.health.connections = lambda: Connections(
+                active=tap.active,
+                accepted=tap.counters.accepted,
+                refused=tap.counters.refused,
+                unreachable=tap.counters.upstream_failures,
+            )
+        return tap
+
+    @property
+    def watch(self) -> Watch:
+        """What observes connections of this process; for `InterceptingWebSocket`."""
+        return Watch(self.opened, self.clock, self.guard, self.config.proxy.max_message_size)
+
+    def intercept_websocket(self, connection: Any) -> InterceptingWebSocket:
+        """Return a stand-in for a connection of websockets, whose messages are observed.
+
+        Raises:
+            TypeError: This is no connection of websockets.
+
+        """
+        return InterceptingWebSocket(connection, self.watch)
+
+    def opened(self, opening: Opening) -> WebSocketInterceptor:
+        """Return the observer of a connection of this process."""
+        attributes, link = opening.attributes(), opening.link
+        interceptor = self.interceptor(attributes, side=opening.side)
+        interceptor.handshake_received(opening.subprotocol, opening.raw_headers())
+        if opening.side == "client" and link is not None and link.connection is not None:
+            assert isinstance(interceptor, SharedInterceptor)
+            observe = partial(self.interceptor, attributes, side="client")
+            interceptor.channel = ProcessChannel(link.connection, link, interceptor, observe)
+        return interceptor
 
     def interceptor(
-        self, attributes: Attributes | None = None, key: str | None = None
+        self,
+        attributes: Attributes | None = None,
+        key: str | None = None,
+        *,
+        side: Side | None = None,
     ) -> WebSocketInterceptor:
         """Return the observer of a new connection.
 
         Args:
             attributes: Of every span of the connection.
             key: Its name; by default one that no other connection of any process has.
+            side: What this process is to it; None for one that is only passed on.
 
         """
-        interceptor = WebSocketInterceptor(
-            key or f"conn-{self._run_id}-{next(self._numbers)}",
-            dialects=self.dialects,
-            monitor=self.monitor,
-            hub=self._hub,
-            clock=self.clock,
-            guard=self.guard,
-            attributes=attributes,
-            sink=self._record if self.config.proxy.record is not None else None,
-            max_message_size=self.config.proxy.max_message_size,
-            on_close=self._closed,
-        )
-        self._interceptors[interceptor.connection.key] = interceptor
-        return interceptor
+        return self._runtime.interceptor(attributes, key, side)
+
+    def reach(self, session_id: str) -> Reach | None:
+        """Return a live session and the way to it; None where it cannot be acted on."""
+        return self._runtime.reach(session_id)
+
+    def watch_process(self, find: Callable[[], int | None] | None) -> None:
+        """Watch the memory of a process of the agent's.
+
+        Args:
+            find: Returns its id, None as long as there is none; asked again when it is gone. None
+                leaves it to the configuration.
+
+        """
+        self._find_process = find
+
+    # -- what she is made of; anew at a start after a stop ---------------------------------------
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """Where telemetry leaves; None without, and where the program's providers do it."""
+        return self._runtime.pipeline
+
+    @property
+    def detector(self) -> AnomalyDetector | None:
+        """What raises alerts; `detector.metric_reader` for rules on metrics of the user's."""
+        return self._runtime.detector
+
+    @property
+    def interventions(self) -> Interventions | None:
+        """What is done about alerts, and the history of it; see `register_strategy`."""
+        return self._runtime.interventions
+
+    @property
+    def interceptors(self) -> list[WebSocketInterceptor]:
+        """The observers of open connections."""
+        return self._runtime.interceptors
+
+    def register_strategy(self, name: str, strategy: CustomStrategy) -> None:
+        """Make a callable known as the strategy `custom:NAME` of the configuration."""
+        self._lasting.strategies[name] = strategy
+
+    # -- what she has seen -----------------------------------------------------------------------
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Return totals over all sessions, and of the interventions; see `LiveReporter`."""
+        return self._reporting().statistics()
+
+    def get_debugging_report(self) -> str:
+        """Return what is known of all sessions as Markdown; also after a stop."""
+        return self._reporting().text()
+
+    async def analyze_session(self, session_id: str) -> SessionAnalysis | None:
+        """Analyse a session, live or ended; None if it was never seen."""
+        return self._reporting().analyze(session_id)
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _set_up_telemetry(self, environ: Mapping[str, str]) -> None:
-        settings = self.config.telemetry
-        self.pipeline = Pipeline.create(
-            TelemetrySettings(
-                otlp=settings.otlp,
-                service_name=settings.service_name,
-                data_dir=settings.data_dir,
-                flush_timeout=settings.flush_timeout,
-                tame_sdk_logs=True,
-            ),
-            environ,
+    def _acting(
+        self, connection: ClientConnection, attributes: Attributes, dialer: Dialer
+    ) -> WebSocketInterceptor:
+        """Return the observer of a connection of the tap, with a channel to act on it."""
+        interceptor = self.interceptor(attributes)
+        interceptor.channel = TapChannel(
+            connection, interceptor, dialer, partial(self.interceptor, attributes)
         )
-        self._hub = TelemetryHub(
-            self.pipeline,
-            RecorderOptions(
-                stream_chunks=settings.stream_chunks, capture_content=settings.capture_content
-            ),
-            settings.method_limit,
-            lambda dialect: self.monitor.open_calls(dialect, self.clock()),
-            lambda: self.memory.current,
+        return interceptor
+
+    def _make_reporter(self) -> LiveReporter:
+        return LiveReporter(
+            self.monitor, self.clock, capture_content=self.config.telemetry.capture_content
         )
 
-    def _set_up_detection(self) -> None:
-        config = self.config
-        self.detector = AnomalyDetector(config.detection, config.rules, self.memory)
-        recorder = None
-        if self._hub is not None:
-            recorder = AlertRecorder(self._hub, log_events=config.telemetry.log_events)
-        if recorder is not None:
-            self.monitor.subscribe_to_alerts(
-                lambda seen: recorder.record(seen, self.monitor.session(seen.alert.session_id))
-            )
-        self._runner = LiveRunner(
-            self.detector,
-            self.clock,
-            self.guard,
-            self.monitor.publish_alert,
-            self.monitor.publish_warning,
-        )
-        self.monitor.subscribe(self._runner.observe, *EVENTS)
+    def _reporting(self) -> LiveReporter:
+        if self._reporter is None:
+            self._reporter = self._make_reporter()
+        interventions = self._runtime.interventions
+        self._reporter.history = None if interventions is None else interventions.history
+        return self._reporter
 
     def _watched_process(self) -> int | None:
-        """Return the process behind the upstream where it is on this machine."""
+        """Return the process of the agent where it is on this machine."""
         proxy = self.config.proxy
+        if self._find_process is not None and proxy.watch_pid is None:
+            return self._find_process()
         if proxy.watch_pid is not None or proxy.upstream is None:
             return proxy.watch_pid
         address = parse_upstream(proxy.upstream).address
         local = address.host in ("localhost", "::1") or address.host.startswith("127.")
         return listener(address.port) if local and address.path is None else None
 
-    def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
-        if self._recording is not None:
-            self._recording.write(time_ns, key, direction, payload)
-
-    def _closed(self, interceptor: WebSocketInterceptor) -> None:
-        self._interceptors.pop(interceptor.connection.key, None)
-
     def _count_failure(self, place: str) -> None:
-        if self._hub is not None:
-            self._hub.count_failure(place)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            now = self.clock()
-            for interceptor in list(self._interceptors.values()):
-                interceptor.expire(now)
+        hub = self._runtime.hub
+        if hub is not None:
+            hub.count_failure(place)

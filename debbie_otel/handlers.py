@@ -16,6 +16,7 @@ from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import Outcome
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention.events import InterventionEvent
 
 Handler = Callable[[dict[str, Any]], Awaitable[None] | None]
 
@@ -30,6 +31,11 @@ class Source(Protocol):
 
     def subscribe_to_alerts(self, subscriber: Callable[[Transition], None]) -> Callable[[], None]:
         """Have alerts told."""
+
+    def subscribe_to_interventions(
+        self, subscriber: Callable[[InterventionEvent], None]
+    ) -> Callable[[], None]:
+        """Have the steps of interventions told."""
 
 
 class MonitoringEvent(Enum):
@@ -48,8 +54,15 @@ class MonitoringEvent(Enum):
     ERROR_DETECTED = "error_detected"
     ANOMALY_DETECTED = "anomaly_detected"
     ANOMALY_RESOLVED = "anomaly_resolved"
+    INTERVENTION_TRIGGERED = "intervention_triggered"
+    INTERVENTION_COMPLETED = "intervention_completed"
+    """With its result; also one that was skipped, which was never triggered."""
 
 
+_PHASES = {
+    MonitoringEvent.INTERVENTION_TRIGGERED: "triggered",
+    MonitoringEvent.INTERVENTION_COMPLETED: "ended",
+}
 _ALERT_TYPES = {
     MonitoringEvent.AGENT_STALL_DETECTED: {"session_stall", "request_timeout"},
     MonitoringEvent.PERFORMANCE_DEGRADATION: {"slow_response", "memory_spike"},
@@ -84,6 +97,8 @@ def register(
         MonitoringEvent.ANOMALY_RESOLVED,
     ):
         return source.subscribe_to_alerts(_alerts(event, call))
+    if event in _PHASES:
+        return source.subscribe_to_interventions(_interventions(_PHASES[event], call))
     kind, describe = _SOURCES[event]
 
     def subscriber(seen: ev.Event) -> None:
@@ -114,6 +129,27 @@ def _alerts(
                     "details": alert.details,
                 }
             )
+
+    return subscriber
+
+
+def _interventions(
+    phase: str, call: Callable[[dict[str, Any]], None]
+) -> Callable[[InterventionEvent], None]:
+    def subscriber(seen: InterventionEvent) -> None:
+        if seen.phase != phase:
+            return
+        record = seen.record
+        data: dict[str, Any] = {
+            "session_id": seen.alert.session_id,
+            "time_ns": seen.time_ns,
+            "strategy": seen.strategy,
+            "attempt": seen.attempt,
+            "alert_type": seen.alert.alert_type,
+        }
+        if record is not None:
+            data |= {"result": record.result, "reason": record.reason, "detail": record.detail}
+        call(data)
 
     return subscriber
 

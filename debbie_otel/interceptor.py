@@ -7,17 +7,22 @@ wire: an exception costs what it was about to record, a log line and a count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
+from opentelemetry.trace import INVALID_SPAN
+from opentelemetry.trace.propagation import get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from debbie_otel import semconv
 from debbie_otel.clock import Clock
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.events import Event
+from debbie_otel.core.frames import TOO_LARGE
 from debbie_otel.core.message import (
-    InterceptedMessage,
     MessageDirection,
     parse_head,
     parse_payload,
@@ -25,11 +30,13 @@ from debbie_otel.core.message import (
 from debbie_otel.core.model import TraceContext
 from debbie_otel.core.wire import HandshakeSeen, PayloadSeen, PayloadSkipped, WireObserver
 from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention.channel import Channel
 from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.recorder import Recorder
 
+_propagator = TraceContextTextMapPropagator()
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
 """Takes time (ns), connection, direction and payload of each message: a recording."""
 
@@ -73,6 +80,12 @@ class WebSocketInterceptor:
         sink: Gets every payload, for a recording.
         max_message_size: Bytes; larger messages pass uninspected.
         on_close: Told when the connection has ended.
+        side: Where it observes: at the server's door, or in the client's process.
+
+    Attributes:
+        connection: The model of it.
+        channel: The way to act on it; None where there is none.
+        abandoned: The connection is gone without a word; whoever sweeps up is to close this.
 
     """
 
@@ -89,20 +102,25 @@ class WebSocketInterceptor:
         sink: PayloadSink | None = None,
         max_message_size: int = 8 * 2**20,
         on_close: Callable[[WebSocketInterceptor], None] = lambda _: None,
+        side: Literal["client", "server"] = "server",
     ) -> None:
         self.connection = Connection(key, dialects.candidates, dialects.fallback, monitor.sessions)
         self._monitor = monitor
         self._hub = hub
-        self._clock = clock
-        self._guard = guard
+        self.clock = clock
+        self.guard = guard
+        self.max_message_size = max_message_size
+        self.channel: Channel | None = None
+        self.abandoned = False
         self._attributes = attributes or {}
         self._sink = sink
         self._on_close = on_close
+        self._side = side
         self._open = True
         self._wire = WireObserver(max_message_size=max_message_size)
         self._trace: TraceContext | None = None
-        self._recorder: Recorder | None = None
-        self._recorder_dialect = ""
+        self._spoken: Dialect | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {}  # the recorder's
         monitor.opened(self.connection)
 
     # -- bytes -------------------------------------------------------------------------------
@@ -113,44 +131,107 @@ class WebSocketInterceptor:
             events = self._wire.receive_data(direction, data)
             if not events and self._wire.blind is None:
                 return
-            now = self._clock()
+            now = self.clock()
             for event in events:
                 if type(event) is PayloadSeen:
                     self.message_received(event.direction, event.payload, now)
                 elif type(event) is HandshakeSeen:
-                    self._handshake(event)
+                    handshake = event.handshake
+                    self.handshake_received(handshake.subprotocol, handshake.request_headers)
                 elif type(event) is PayloadSkipped:
-                    self._count_uninspected(event.reason)
-                    message = parse_head(event.head, event.size, direction, now)
-                    self._take_in([] if message is None else [message])
+                    self.message_skipped(direction, event.head, event.size, now, event.reason)
             if self._wire.blind is not None and self._open:
                 self._go_blind(self._wire.blind, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the bytes have gone through
-            self._guard.failed("inspection of a connection", error)
+            self.guard.failed("inspection of a connection", error)
+
+    @property
+    def wire(self) -> WireObserver:
+        """What the bytes of the connection have been so far; see `WireObserver.parser`."""
+        return self._wire
+
+    def cannot_follow(self, reason: str) -> None:
+        """Give up, as whoever is shown the bytes in its place cannot follow them any more."""
+        if self._wire.blind is None:
+            self._wire.go_blind(reason)
+            if self._open:
+                self._go_blind(reason, self.clock())
 
     def eof_received(self, direction: MessageDirection) -> None:
         """Take note that one side sends no more."""
 
     def closed(self, error: str | None) -> None:
         """End everything that was open on the connection."""
-        self.close(self._clock(), "disconnected" if error is None else "connection_lost")
+        self.close(self.clock(), "disconnected" if error is None else "connection_lost")
 
     # -- messages ----------------------------------------------------------------------------
 
+    def handshake_received(
+        self, subprotocol: str | None, request_headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Take note of what the handshake says of the dialect and of the caller's trace.
+
+        Args:
+            subprotocol: The one that the server selected.
+            request_headers: Names in any case.
+
+        """
+        if subprotocol is not None:
+            self.connection.recognise_subprotocol(subprotocol)
+        headers = {name.lower(): value for name, value in request_headers}
+        parent = headers.get(b"traceparent")
+        if parent is not None:
+            state = headers.get(b"tracestate", b"")
+            self._trace = TraceContext(parent.decode("latin-1"), state.decode("latin-1"))
+
     def message_received(self, direction: MessageDirection, payload: bytes, time_ns: int) -> None:
-        """Take in the payload of one whole WebSocket message."""
+        """Take in the payload of one whole WebSocket message; nothing once it is closed."""
+        if not self._open:
+            return
         if self._sink is not None:
-            with self._guard("the recording"):
+            with self.guard("the recording"):
                 self._sink(time_ns, self.connection.key, direction, payload)
+        events: list[Event] = []
         try:
-            self._take_in(parse_payload(payload, direction, time_ns))
+            try:
+                for message in parse_payload(payload, direction, time_ns):
+                    self.connection.receive(message, events)
+            finally:
+                self._emit(events)
         except Exception as error:  # noqa: BLE001 - see the module's docstring
-            self._guard.failed("the session model", error)
+            self.guard.failed("the session model", error)
+
+    def message_skipped(
+        self,
+        direction: MessageDirection,
+        head: bytes,
+        size: int,
+        time_ns: int,
+        reason: str = TOO_LARGE,
+    ) -> None:
+        """Take note of a message that was not kept, by how it begins."""
+        if not self._open:
+            return
+        try:
+            self._count_uninspected(reason)
+            message = parse_head(head, size, direction, time_ns)
+            events: list[Event] = []
+            try:
+                if message is not None:
+                    self.connection.receive(message, events)
+            finally:
+                self._emit(events)
+        except Exception as error:  # noqa: BLE001 - see the module's docstring
+            self.guard.failed("the session model", error)
+
+    def abandon(self) -> None:
+        """Mark it as abandoned: all that may be done in the midst of a garbage collection."""
+        self.abandoned = True
 
     def expire(self, now_ns: int) -> None:
         """Give up calls that have waited for longer than the limit."""
         events: list[Event] = []
-        with self._guard("the session model"):
+        with self.guard("the session model"):
             self.connection.expire(now_ns, events)
         self._emit(events)
 
@@ -160,7 +241,7 @@ class WebSocketInterceptor:
             return
         self._open = False
         events: list[Event] = []
-        with self._guard("the session model"):
+        with self.guard("the session model"):
             self.connection.close(time_ns, reason, events)
         self._emit(events)
         self._monitor.closed(self.connection)
@@ -169,26 +250,15 @@ class WebSocketInterceptor:
     # -- inside ------------------------------------------------------------------------------
 
     def _emit(self, events: list[Event]) -> None:
-        recorder = self._current_recorder()
-        if recorder is not None:
-            handlers = recorder.handlers
-            for event in events:
-                handler = handlers.get(type(event))
-                if handler is None:
-                    continue
-                try:
-                    handler(event)
-                except Exception as error:  # noqa: BLE001 - one event must not cost the next
-                    self._guard.failed("the recording of a span", error)
-        self._monitor.publish(events)
+        if self._spoken is not self.connection.dialect:
+            self._change_recorder()
+        self._monitor.publish(events, self._handlers)
 
-    def _current_recorder(self) -> Recorder | None:
-        dialect = self.connection.dialect
-        if self._hub is not None and self._recorder_dialect != dialect.name:
-            self._recorder_dialect = dialect.name
-            with self._guard("the set-up of telemetry"):
-                self._recorder = self._make_recorder(self._hub)
-        return self._recorder
+    def _change_recorder(self) -> None:
+        self._spoken = self.connection.dialect
+        if self._hub is not None:
+            with self.guard("the set-up of telemetry"):
+                self._handlers = self._make_recorder(self._hub).handlers
 
     def _make_recorder(self, hub: TelemetryHub) -> Recorder:
         dialect = self.connection.dialect
@@ -206,32 +276,85 @@ class WebSocketInterceptor:
             },
             trace=self._trace,
             mcp=dialect.document.rpc_system == "mcp",
+            side=self._side,
         )
-
-    def _handshake(self, event: HandshakeSeen) -> None:
-        handshake = event.handshake
-        if handshake.subprotocol is not None:
-            self.connection.recognise_subprotocol(handshake.subprotocol)
-        headers = {name.lower(): value for name, value in handshake.request_headers}
-        parent = headers.get(b"traceparent")
-        if parent is not None:
-            state = headers.get(b"tracestate", b"")
-            self._trace = TraceContext(parent.decode("latin-1"), state.decode("latin-1"))
-
-    def _take_in(self, messages: list[InterceptedMessage]) -> None:
-        events: list[Event] = []
-        try:
-            for message in messages:
-                self.connection.receive(message, events)
-        finally:
-            self._emit(events)
 
     def _go_blind(self, reason: str, now_ns: int) -> None:
         """End what is open: the bytes go on, but nothing more will be seen of them."""
-        self._guard.tell(reason, f"{self.connection.key} passes uninspected from now on: {reason}")
+        self.guard.tell(reason, f"{self.connection.key} passes uninspected from now on: {reason}")
         self._count_uninspected(reason)
         self.close(now_ns, "uninspected")
 
     def _count_uninspected(self, reason: str) -> None:
         if self._hub is not None:
             self._hub.service(self.connection.dialect).instruments.uninspected.add((reason,))
+
+
+class SharedInterceptor(WebSocketInterceptor):
+    """Observer of a connection inside a program, whose messages may come on any thread.
+
+    Sessions and measurements are shared by connections: one lock for all of them. What the program
+    sends within a span of its own belongs to that span.
+
+    Args:
+        key: As for any interceptor, with all its other arguments.
+        lock: Of all interceptors of one monitor; a reentrant one.
+        side: What the program is to the connection.
+
+    """
+
+    def __init__(
+        self, key: str, lock: threading.RLock, side: Literal["client", "server"], **options: Any
+    ) -> None:
+        self.lock = lock
+        up, down = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
+        self._sent = up if side == "client" else down
+        with lock:
+            super().__init__(key, side=side, **options)
+
+    def handshake_received(
+        self, subprotocol: str | None, request_headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Take note of what the handshake says."""
+        with self.lock:
+            super().handshake_received(subprotocol, request_headers)
+
+    def message_received(self, direction: MessageDirection, payload: bytes, time_ns: int) -> None:
+        """Take in the payload of one whole WebSocket message."""
+        caller = _caller() if direction is self._sent else None
+        with self.lock:
+            self.connection.caller = caller
+            super().message_received(direction, payload, time_ns)
+
+    def message_skipped(
+        self,
+        direction: MessageDirection,
+        head: bytes,
+        size: int,
+        time_ns: int,
+        reason: str = TOO_LARGE,
+    ) -> None:
+        """Take note of a message that was not kept."""
+        with self.lock:
+            super().message_skipped(direction, head, size, time_ns, reason)
+
+    def expire(self, now_ns: int) -> None:
+        """Give up calls that have waited for longer than the limit."""
+        with self.lock:
+            super().expire(now_ns)
+
+    def close(self, time_ns: int, reason: str) -> None:
+        """End the connection."""
+        with self.lock:
+            super().close(time_ns, reason)
+
+
+def _caller() -> TraceContext | None:
+    """Return the trace context of the span that the program is in, if any."""
+    span = get_current_span()
+    if span is INVALID_SPAN:
+        return None
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    parent = carrier.get("traceparent")
+    return None if parent is None else TraceContext(parent, carrier.get("tracestate", ""))

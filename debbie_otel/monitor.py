@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import get_args
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, get_args
 
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.directory import Limits, Sessions
@@ -14,11 +14,14 @@ from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.failopen import FailOpen
 from debbie_otel.handlers import Handler, MonitoringEvent, register
+from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.telemetry.instruments import OpenCalls
 
 Subscriber = Callable[[Event], None]
 _MAX_WAITING = 1000
+_NO_RECORDERS: Mapping[type, Callable[[Any], None]] = {}
 AlertSubscriber = Callable[[Transition], None]
+InterventionSubscriber = Callable[[InterventionEvent], None]
 
 
 class DebbieMonitor:
@@ -40,6 +43,7 @@ class DebbieMonitor:
         # Tuples, so that one who comes or goes while an event is told disturbs nobody.
         self._subscribers: dict[type[Event], tuple[Subscriber, ...]] = {}
         self._alert_subscribers: list[AlertSubscriber] = []
+        self._intervention_subscribers: list[InterventionSubscriber] = []
         self._warning_subscribers: list[Callable[[LoopFinding], None]] = []
 
     # -- what is alive -----------------------------------------------------------------------
@@ -93,6 +97,18 @@ class DebbieMonitor:
 
         return unsubscribe
 
+    def subscribe_handlers(
+        self, handlers: Mapping[type[Event], Callable[[Any], None]]
+    ) -> Callable[[], None]:
+        """Have each event told to the handler of its kind; as `subscribe` otherwise."""
+        ends = [self.subscribe(handler, kind) for kind, handler in handlers.items()]
+
+        def unsubscribe() -> None:
+            for end in ends:
+                end()
+
+        return unsubscribe
+
     def subscribe_to_alerts(self, subscriber: AlertSubscriber) -> Callable[[], None]:
         """Have `subscriber` called when an alert fires or is resolved; returns what ends it."""
         self._alert_subscribers.append(subscriber)
@@ -134,6 +150,17 @@ class DebbieMonitor:
             with self._guard("an alert subscriber"):
                 subscriber(transition)
 
+    def subscribe_to_interventions(self, subscriber: InterventionSubscriber) -> Callable[[], None]:
+        """Have `subscriber` called for each step of an intervention; returns what ends it."""
+        self._intervention_subscribers.append(subscriber)
+        return lambda: self._intervention_subscribers.remove(subscriber)
+
+    def publish_intervention(self, event: InterventionEvent) -> None:
+        """Pass a step of an intervention on to all who subscribed to them."""
+        for subscriber in list(self._intervention_subscribers):
+            with self._guard("an intervention subscriber"):
+                subscriber(event)
+
     def session(self, session_id: str) -> Session | None:
         """Return a session that is seen on an open connection."""
         found = self.sessions.get(session_id)
@@ -142,12 +169,28 @@ class DebbieMonitor:
         matching = (s for c in self.connections for s in c.sessions if s.info.id == session_id)
         return next(matching, None)
 
-    def publish(self, events: Iterable[Event]) -> None:
-        """Pass events on to all subscribers."""
-        if not self._subscribers:
-            return
+    def publish(
+        self,
+        events: Iterable[Event],
+        recorders: Mapping[type, Callable[[Any], None]] = _NO_RECORDERS,
+    ) -> None:
+        """Pass events on.
+
+        Args:
+            events: In their order.
+            recorders: What takes an event, by its type, before the subscribers do.
+
+        """
+        recorder_of, subscribers_of = recorders.get, self._subscribers.get
         for event in events:
-            for subscriber in self._subscribers.get(type(event), ()):
+            kind = type(event)
+            record = recorder_of(kind)
+            if record is not None:
+                try:
+                    record(event)
+                except Exception as error:  # noqa: BLE001 - one event must not cost the next
+                    self._guard.failed("the recording of a span", error)
+            for subscriber in subscribers_of(kind, ()):
                 try:
                     subscriber(event)
                 except Exception as error:  # noqa: BLE001 - a subscriber must not cost a message

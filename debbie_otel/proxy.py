@@ -30,7 +30,7 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    debbie = DebbieDebugger(config)
+    debbie = DebbieDebugger(config, reports=False, own_process=True)
     try:
         tap = debbie.tap()
     except ConfigurationError:

@@ -13,7 +13,6 @@ from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.runner import ReplayRunner
-from debbie_otel.detection.vitals import EVENTS
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.recording import RecordedMessage, read_recording
 from debbie_otel.report.summary import Summary
@@ -37,13 +36,15 @@ class Replay:
         quiet = msgspec.structs.replace(
             config, detection=msgspec.structs.replace(config.detection, enabled=False)
         )
-        self._debbie = DebbieDebugger(quiet, clock=lambda: self._now, telemetry=False)
+        self._debbie = DebbieDebugger(
+            quiet, clock=lambda: self._now, telemetry=False, reports=False
+        )
         self.summary = Summary()
         self.summary.listen_to(self._debbie.monitor)
         self.transitions: list[Transition] = []
         self._detector = AnomalyDetector(config.detection)
         self._runner = ReplayRunner(self._detector, self.transitions.append)
-        self._debbie.monitor.subscribe(self._runner.observe, *EVENTS)
+        self._debbie.monitor.subscribe_handlers(self._detector.handlers)
         self._connections: dict[str, WebSocketInterceptor] = {}
 
     def play(self, messages: Iterable[RecordedMessage], end: float | None = None) -> None:

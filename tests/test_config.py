@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from debbie_otel.config import CAPTURE_CONTENT, PROFILES, Config, Profile, load_config
+from debbie_otel.config import CAPTURE_CONTENT, Config, config_of, load_config
 from debbie_otel.errors import ConfigurationError
+from debbie_otel.profiles import PROFILES, Profile
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ def test_profiles() -> None:
         ("[dialects]\nzz = 1", "debbie.toml: dialects.zz: unknown key (known: paths)"),
         (
             "zz = 1",
-            "debbie.toml: zz: unknown key (known: proxy, telemetry, limits, dialects, detection, rules)",
+            "debbie.toml: zz: unknown key (known: proxy, telemetry, limits, dialects, detection, rules, interventions)",
         ),
         ("proxy = 3", "debbie.toml: proxy: expected a table, got 3"),
         ("[proxy]\nlisten = 3", "debbie.toml: proxy.listen: expected a string, got 3"),
@@ -348,3 +349,7 @@ def test_thresholds_come_from_the_profile_unless_they_are_set(file: Path) -> Non
 )
 def test_wrong_thresholds_and_rules_are_refused(file: Path, toml: str, said: str) -> None:
     assert complaint(file, toml) == said
+
+
+def test_every_default_can_be_written_down() -> None:
+    assert config_of(msgspec.structs.asdict(Config())) == Config()

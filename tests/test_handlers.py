@@ -10,8 +10,10 @@ import pytest
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.failopen import FailOpen
 from debbie_otel.handlers import MonitoringEvent
+from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.monitor import DebbieMonitor
 from tests.core.test_connection import ACP_START, update
+from tests.intervention.attempts import attempt
 from tests.play import SECOND, Play
 
 TALK = "\n".join(
@@ -40,6 +42,11 @@ def transition(alert_type: str = "session_stall", event: Any = "alert") -> Trans
     return Transition(event, alert, 30 * SECOND)
 
 
+def step(phase: Any, **facts: Any) -> InterventionEvent:
+    alert = transition().alert
+    return InterventionEvent(phase, alert, "prompt_injection", 1, 40 * SECOND, **facts)
+
+
 def publish_all(monitor: DebbieMonitor) -> None:
     """Play a talk, and alerts that fire and resolve."""
     stage = Play("acp")
@@ -49,6 +56,8 @@ def publish_all(monitor: DebbieMonitor) -> None:
     for alert_type in ("session_stall", "slow_response", "tool_loop"):
         monitor.publish_alert(transition(alert_type))
     monitor.publish_alert(transition(event="resolved"))
+    monitor.publish_intervention(step("triggered"))
+    monitor.publish_intervention(step("ended", record=attempt(detail="it streams")))
 
 
 def heard(event: MonitoringEvent) -> list[dict[str, Any]]:
@@ -100,6 +109,14 @@ def test_only_calls_that_fail_are_errors() -> None:
     (error,) = heard(MonitoringEvent.ERROR_DETECTED)
     assert (error["method"], error["message"]) == ("session/set_mode", "no such mode")
     assert error["error_type"] == "-32602"
+
+
+def test_interventions() -> None:
+    (triggered,) = heard(MonitoringEvent.INTERVENTION_TRIGGERED)
+    (completed,) = heard(MonitoringEvent.INTERVENTION_COMPLETED)
+    assert (triggered["strategy"], triggered["attempt"]) == ("prompt_injection", 1)
+    assert triggered["alert_type"] == "session_stall"
+    assert (completed["result"], completed["detail"]) == ("success", "it streams")
 
 
 @pytest.mark.parametrize(

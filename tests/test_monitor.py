@@ -38,6 +38,27 @@ def test_a_subscriber_hears_the_kinds_that_it_named_in_order() -> None:
     assert {type(event) for event in heard} == {ev.TurnStarted, ev.SessionEnded}
 
 
+def test_the_recorder_hears_an_event_before_any_subscriber() -> None:
+    monitor, events = strict(), talk()
+    heard: list[tuple[str, ev.Event]] = []
+    monitor.subscribe(lambda event: heard.append(("told", event)), ev.TurnStarted, ev.TurnEnded)
+    monitor.publish(events, {ev.TurnEnded: lambda event: heard.append(("recorded", event))})
+    (started,) = [event for event in events if isinstance(event, ev.TurnStarted)]
+    (ended,) = [event for event in events if isinstance(event, ev.TurnEnded)]
+    assert heard == [("told", started), ("recorded", ended), ("told", ended)]
+
+
+def test_a_handler_for_each_kind_until_they_are_ended_together() -> None:
+    monitor, events = strict(), talk()
+    started: list[ev.Event] = []
+    ended: list[ev.Event] = []
+    end = monitor.subscribe_handlers({ev.TurnStarted: started.append, ev.TurnEnded: ended.append})
+    monitor.publish(events)
+    end()
+    monitor.publish(events)
+    assert [type(event) for event in (*started, *ended)] == [ev.TurnStarted, ev.TurnEnded]
+
+
 def test_without_kinds_it_hears_everything() -> None:
     monitor, events = strict(), talk()
     heard: list[ev.Event] = []

@@ -23,16 +23,28 @@ from debbie_otel.core.events import (
     NotificationSeen,
     StraySeen,
 )
-from debbie_otel.core.message import InterceptedMessage, MessageType
-from debbie_otel.core.model import Call, Outcome, Turn
+from debbie_otel.core.message import InterceptedMessage, MessageDirection, MessageType
+from debbie_otel.core.model import Call, Outcome, TraceContext, Turn
 from debbie_otel.core.session import MAX_CONTENT, Session
 
 MAX_PARAMS = 65_536
 """Bytes of a request up to which its `params` are kept until it is answered."""
 
+MAX_UNRECOGNISED = 256
+"""Messages without a sign of a dialect after which a connection has none of its own."""
+
+_CLIENT = MessageDirection.CLIENT_TO_SERVER
+_ASKED = {direction: direction.opposite for direction in MessageDirection}
+
 
 class Connection:
     """State of one connection.
+
+    Attributes:
+        dialect: What it speaks.
+        kept: Payloads of the client's handshake by method, to be said again by a restart.
+        caller: Trace context of whoever sends a request now, if that has none of its own.
+        versioned: Whether the client's last request had a `jsonrpc` member.
 
     Args:
         key: Its name; also the id of its own session until the server gives one.
@@ -48,11 +60,16 @@ class Connection:
         self.key = key
         self.dialect = dialects[0] if len(dialects) == 1 else fallback
         self._candidates = dialects if len(dialects) > 1 else ()
+        self._unrecognised = 0
         self._limits = sessions.limits
         self._directory = Directory(key, self.dialect, sessions)
         self._pending = PendingCalls(self._limits.pending_calls)
         self._replays = 0
         self._call_numbers = itertools.count(1)
+        self.kept: dict[str, bytes] = {}
+        self.caller: TraceContext | None = None
+        self.versioned = True
+        self._expected: set[str] = set()
 
     # -- what others may look at -------------------------------------------------------------
 
@@ -77,20 +94,21 @@ class Connection:
 
     # -- life --------------------------------------------------------------------------------
 
+    def expect(self, call_id: str) -> None:
+        """Take the client's next request of that id as one of Debbie's own."""
+        self._expected.add(call_id)
+
     def recognise_subprotocol(self, name: str) -> None:
         """Choose the dialect by the WebSocket subprotocol, where that tells."""
         for dialect in self._candidates:
             if name in dialect.document.subprotocols:
-                self._speak(dialect)
+                self.speak(dialect)
                 return
 
     def receive(self, message: InterceptedMessage, out: list[Event]) -> None:
         """Take in one message; append what follows from it to `out`."""
         if self._candidates:
-            for dialect in self._candidates:
-                if dialect.recognises(message):
-                    self._speak(dialect)
-                    break
+            self._recognise(message)
         kind = message.type
         if kind is MessageType.REQUEST:
             self._request(message, out)
@@ -100,6 +118,16 @@ class Connection:
             self._stray(message, out)
         else:
             self._response(message, out)
+
+    def _recognise(self, message: InterceptedMessage) -> None:
+        """Choose the dialect by a message; after many that tell nothing, look no more."""
+        for dialect in self._candidates:
+            if dialect.recognises(message):
+                self.speak(dialect)
+                return
+        self._unrecognised += 1
+        if self._unrecognised >= MAX_UNRECOGNISED:
+            self._candidates = ()
 
     def expire(self, now_ns: int, out: list[Event]) -> None:
         """Give up requests that have been open for longer than the limit."""
@@ -112,7 +140,8 @@ class Connection:
             self._abort(entry, time_ns, "connection_closed", out)
         self._directory.close(time_ns, reason, out)
 
-    def _speak(self, dialect: Dialect) -> None:
+    def speak(self, dialect: Dialect) -> None:
+        """Take up a dialect."""
         self.dialect = dialect
         self._candidates = ()
         self._directory.speak(dialect)
@@ -125,7 +154,8 @@ class Connection:
         name, trace = self.dialect.read_params(message)
         session, unknown = self._directory.route(message, name, out)
         rules = self.dialect.on_message.get(method)
-        fields = Fields(message)
+        busy = session.busy
+        fields = Fields(message) if busy or rules is not None else None
         info = session.info
         call = Call(
             session=info,
@@ -134,13 +164,19 @@ class Connection:
             id=None if message.id is msgspec.UNSET else message.id,
             started_ns=now,
             request_bytes=message.size,
-            turn=self._turn(session, fields) if session.busy else None,
-            trace=trace,
+            turn=self._turn(session, fields) if busy and fields is not None else None,
+            trace=trace or self.caller,
             params=message.params if message.size <= MAX_PARAMS else None,
             versioned=message.versioned,
         )
+        if message.direction is _CLIENT:
+            self.versioned = message.versioned
+            if self._expected and call.id in self._expected:
+                call.injected = True
+                self._expected.discard(str(call.id))
         entry = Pending(call, session, unknown)
-        if rules is not None:
+        if rules is not None and fields is not None:
+            self._keep(message)
             self._apply_to_request(entry, rules, fields, out)
             session = entry.session
             info = session.info
@@ -156,6 +192,12 @@ class Connection:
         evicted = self._pending.add(entry)
         if evicted is not None:
             self._abort(evicted, now, "evicted", out)
+
+    def _keep(self, message: InterceptedMessage) -> None:
+        method = message.method or ""
+        small = message.size <= MAX_PARAMS
+        if small and method in self.dialect.kept and message.direction is _CLIENT:
+            self.kept[method] = message.payload
 
     def _apply_to_request(
         self, entry: Pending, rules: tuple[Rule, ...], fields: Fields, out: list[Event]
@@ -196,6 +238,7 @@ class Connection:
                 )
                 if call.tool is not None:
                     call.tool.is_call = True
+                    call.tool.injected = call.injected
 
     def _notification(self, message: InterceptedMessage, out: list[Event]) -> None:
         method, now = message.method or "", message.time_ns
@@ -212,6 +255,8 @@ class Connection:
             if rule.role == "turn_started" and (turn_id := fields.text(rule.id)):
                 session.turn_started(turn_id, now, method, message.direction, out)
         turn = None if self._replays else self._turn(session, fields)
+        if self.dialect.kept:
+            self._keep(message)
         self._count(message, session, turn, seen, out)
         scene = Scene(self.key, message, fields, session, turn, out, self._replays > 0)
         stream = next((rule for rule in rules if rule.role == "stream"), None)
@@ -269,7 +314,7 @@ class Connection:
     def _response(self, message: InterceptedMessage, out: list[Event]) -> None:
         entry = None
         if message.id is not msgspec.UNSET:
-            entry = self._pending.take(message.direction.opposite, message.id)
+            entry = self._pending.take(_ASKED[message.direction], message.id)
         if entry is None:
             late = self._pending.take_cancelled(message.direction.opposite, message.id)
             self._stray(message, out, late)
@@ -317,7 +362,8 @@ class Connection:
         outcome = Outcome.COMPLETED if failed is None else Outcome.FAILED
         self._end_call(entry, now, outcome, out, fields, rules)
         for rule in rules:
-            if rule.role == "session_stop" and failed is None:
+            # A stop of our own is half of a restart: for the client the session goes on.
+            if rule.role == "session_stop" and failed is None and not call.injected:
                 self._directory.stop(fields.text(rule.id), entry.session, now, out)
 
     def _begin_session(
@@ -328,6 +374,7 @@ class Connection:
         for rule in rules:
             if rule.role == "session_start" and (session_id := fields.text(rule.id)) is not None:
                 session = self._directory.begin(session_id, time_ns, out)
+                session.opening = session.opening or entry.call
         session = session or self._directory.confirm(entry.named, time_ns, out)
         if session is not None and session is not entry.session and not entry.call.opens_turn:
             entry.session = session
@@ -385,7 +432,7 @@ class Connection:
             return
         if fields is not None and outcome is Outcome.COMPLETED:
             turn.stop_reason = fields.text(rule.reason)
-            turn.output = (fields.text(rule.output) or "")[:MAX_CONTENT] or None
+            turn.output = (fields.text(rule.output) or "")[:MAX_CONTENT] or turn.output
             outcome = rule.outcomes.get(turn.stop_reason or "", outcome)
             if any(other.role == "incomplete" for other in rules):
                 outcome = Outcome.INCOMPLETE

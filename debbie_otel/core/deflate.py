@@ -6,6 +6,7 @@ Source: RFC 7692 section 7.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 import msgspec
 
@@ -17,7 +18,7 @@ DEFLATE_TAIL = b"\x00\x00\xff\xff"
 HEAD = 512
 """Bytes of a message that is not kept which are: they tell what it is."""
 
-_DISCARD_PIECE = 64 * 1024
+_PIECE = 64 * 1024
 _DISCARD_LIMIT = 256 * 2**20  # bytes of a message that may be inflated only to be thrown away
 _WINDOW = 32 * 1024
 
@@ -44,18 +45,19 @@ class Inflater:
 
     Attributes:
         head: The beginning of a message that was not kept, at most HEAD bytes.
+        per_message: Whether each message is compressed on its own.
 
     Raises:
         InspectionError: By every method but `start`: the direction cannot be followed any more.
 
     """
 
-    __slots__ = ("_budget", "_inflater", "_max_size", "_per_message", "_window_bits", "head")
+    __slots__ = ("_budget", "_inflater", "_max_size", "_window_bits", "head", "per_message")
 
     def __init__(self, parameters: DeflateParameters, max_size: int) -> None:
         # zlib deflates with 9 bits where 8 are asked for, so be ready for 9.
         self._window_bits = -max(9, parameters.max_window_bits)
-        self._per_message = parameters.no_context_takeover
+        self.per_message = parameters.no_context_takeover
         self._max_size = max_size
         self._budget = 0
         self.head = b""
@@ -63,7 +65,7 @@ class Inflater:
 
     def start(self) -> None:
         """Begin a message."""
-        if self._per_message:
+        if self.per_message:
             self._inflater = zlib.decompressobj(self._window_bits)
         self._budget = _DISCARD_LIMIT
         self.head = b""
@@ -87,21 +89,26 @@ class Inflater:
 
     def discard(self, piece: bytes) -> None:
         """Inflate a part of a message only to keep the window right, in bounded pieces."""
-        if self._per_message and len(self.head) >= HEAD:
+        if self.per_message and len(self.head) >= HEAD:
             return
-        while True:
-            output = self._decompress(piece, _DISCARD_PIECE)
+        for output in self.pieces(piece):
             if len(self.head) < HEAD:
                 self.head += output[: HEAD - len(self.head)]
             self._budget -= len(output)
             if self._budget < 0:
                 raise InspectionError("a skipped message that inflates beyond all measure")
+
+    def pieces(self, piece: bytes) -> Iterator[bytes]:
+        """Inflate a part of a message; yield what comes out in bounded pieces."""
+        while True:
+            output = self._decompress(piece, _PIECE)
+            yield output
             if self._inflater.eof:
                 piece = self._inflater.unused_data
                 self._restart(output)
                 if not piece:
                     return
-            elif len(output) < _DISCARD_PIECE:
+            elif len(output) < _PIECE:
                 return
             else:
                 piece = self._inflater.unconsumed_tail

@@ -12,11 +12,13 @@ $null $absent $present $empty $nonempty $true $integer $string.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 
+from debbie_otel.core.acts import WORDS, Act, RestartSpec, words
 from debbie_otel.core.message import InterceptedMessage, MessageType, loads
 from debbie_otel.core.model import Outcome, TraceContext
 from debbie_otel.errors import DialectError
@@ -29,6 +31,7 @@ Role = Literal[
     "turn_ended",
     "tool",
     "tools",
+    "tool_list",
     "stream",
     "stream_end",
     "usage",
@@ -62,7 +65,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         tool_kind: Where the kind of a tool is.
         arguments: Tool arguments: paths, or a table of name -> path.
         result: Tool result likewise.
-        list: For `tools`: the list; the other paths are then relative to its entries.
+        list: For `tools` and `tool_list`: the list; the other paths are then relative to its
+            entries.
+        repeatable: For `tool_list`: what is true of a tool that can be called twice for once.
         status: Where the protocol's own status word is, and
         outcomes: what the words mean; words that are not listed end nothing.
         outcome: What a message without a status word means.
@@ -93,6 +98,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     arguments: Paths | dict[str, str] = []
     result: Paths | dict[str, str] = []
     list: str = ""
+    repeatable: Paths = []
     status: Paths = []
     outcomes: dict[str, Outcome] = {}
     outcome: Outcome | None = None
@@ -134,7 +140,16 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A dialect as written in TOML."""
+    """A dialect as written in TOML.
+
+    Attributes:
+        rule: What messages mean.
+        prompt: How words are put into a session; the first that suits is used. `cancel`: how what
+            runs is ended; all that suit are used.
+        restart: How a session begins anew; None where it cannot.
+        reset: What follows a cancel: a prompt, or a restart where the session is gone with it.
+
+    """
 
     name: str
     title: str = ""
@@ -146,6 +161,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session: SessionSpec = msgspec.field(default_factory=SessionSpec)
     turn_id: list[str] = []
     rule: list[Rule] = []
+    prompt: list[Act] = []
+    cancel: list[Act] = []
+    restart: RestartSpec | None = None
+    reset: Literal["prompt", "restart"] = "prompt"
 
 
 class Fields:
@@ -255,6 +274,7 @@ class Dialect:
         on_message: method -> rules on that request or notification.
         on_response: method -> rules on its response.
         session_paths: Where messages name their session.
+        kept: Methods whose messages are kept, to be said again on a new connection.
 
     """
 
@@ -267,7 +287,9 @@ class Dialect:
         paths = [path.split(".") for path in document.session.id]
         self._name_paths = [tuple(path[1:]) for path in paths if path[0] == "params" and path[1:]]
         self._decode_names = _names_decoder(self._name_paths)
-        self._name_keys = [f'"{path[-1]}"'.encode() for path in self._name_paths] + [b'"_meta"']
+        self._nameless = self._decode_names(msgspec.Raw(b"{}"))
+        keys = [path[-1] for path in self._name_paths] + ["_meta"]
+        self._name_keys = re.compile("|".join(f'"{re.escape(key)}"' for key in keys).encode())
         self.turn_paths = document.turn_id
         self.on_message: dict[str, tuple[Rule, ...]] = {}
         self.on_response: dict[str, tuple[Rule, ...]] = {}
@@ -275,6 +297,9 @@ class Dialect:
             table = self.on_message if rule.on == "message" else self.on_response
             table[rule.method] = (*table.get(rule.method, ()), rule)
         self.turn_rules = {rule.method: rule for rule in document.rule if rule.role == "turn"}
+        self.kept = frozenset() if document.restart is None else frozenset(document.restart.replay)
+        for method in self.kept:  # so that the message is not taken for one without a meaning
+            self.on_message.setdefault(method, ())
 
     @classmethod
     def from_toml(cls, text: str, where: str) -> Dialect:
@@ -309,19 +334,43 @@ class Dialect:
                         where, f"unknown word {wanted} for {path}", "known: " + " ".join(_WORDS)
                     )
 
+        acts = [*self.document.prompt, *self.document.cancel]
+        restart = self.document.restart
+        if restart is not None and restart.start is not None:
+            acts.append(restart.start)
+        for act in acts:
+            for word in words(act.params) - WORDS:
+                hint = "known: " + " ".join(sorted(WORDS))
+                raise DialectError(where, f"unknown word {word} for {act.method}", hint)
+
+    def names_session_at(self, method: str) -> str | None:
+        """Return the path at which the answer to `method` names a session; None where it does not.
+
+        The path begins with `result.`.
+        """
+        for rule in self.on_response.get(method, ()):
+            if rule.role == "session_start":
+                paths = [rule.id] if isinstance(rule.id, str) else rule.id
+                return next((path for path in paths if path.startswith("result.")), None)
+        return None
+
     def read_params(self, message: InterceptedMessage) -> tuple[str | None, TraceContext | None]:
         """Return the session that `params` name, and the trace context that they carry.
 
         Decodes nothing but the members in question: messages may be large, and most name none. A
         W3C trace context is in `params._meta`, where MCP and others put it.
         """
-        if message.params is None or (not self.named_sessions and self._names_nothing(message)):
+        if message.params is None or (
+            len(message.payload) >= _BIG
+            and not self.named_sessions
+            and self._names_nothing(message)
+        ):
             return None, None
         try:
             value = self._decode_names(message.params)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Fields(message).text(self.session_paths), None
-        if value is None:
+        if value is None or value == self._nameless:
             return None, None
         meta, trace = value._meta, None  # noqa: SLF001 - the name on the wire
         if meta is not None and isinstance(meta.traceparent, str):
@@ -338,10 +387,9 @@ class Dialect:
     def _names_nothing(self, message: InterceptedMessage) -> bool:
         """Whether a big message names no session near its ends, where names are not needed."""
         payload = message.payload
-        if len(payload) < _BIG:
+        if self.named_sessions or len(payload) < _BIG:
             return False
-        ends = payload[:_ENDS] + payload[-_ENDS:]
-        return not any(key in ends for key in self._name_keys)
+        return self._name_keys.search(payload[:_ENDS] + payload[-_ENDS:]) is None
 
     def recognises(self, message: InterceptedMessage) -> bool:
         """Tell whether a message shows one of the signs of this dialect."""

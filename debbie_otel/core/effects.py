@@ -129,6 +129,16 @@ def tools_reported(rule: Rule, scene: Scene) -> None:
         )
 
 
+def tool_list(rule: Rule, scene: Scene) -> None:
+    """Learn which tools may be called again."""
+    entries = scene.fields.get(rule.list, None)
+    paths = [rule.repeatable] if isinstance(rule.repeatable, str) else rule.repeatable
+    for entry in entries if isinstance(entries, list) else []:
+        name = as_text(_within(entry, rule.name))
+        if name is not None and any(descend(entry, path) is True for path in paths):
+            scene.session.may_repeat(name)
+
+
 def usage(rule: Rule, scene: Scene) -> None:
     """Count tokens."""
     tokens = [scene.fields.first(path) for path in (rule.input_tokens, rule.output_tokens)]
@@ -186,4 +196,9 @@ ON_NOTIFICATION: dict[str, Effect] = {
     "error": error,
     "agent": agent,
 }
-ON_SUCCESS: dict[str, Effect] = {"tools": tools_reported, "usage": usage, "agent": agent}
+ON_SUCCESS: dict[str, Effect] = {
+    "tools": tools_reported,
+    "tool_list": tool_list,
+    "usage": usage,
+    "agent": agent,
+}

@@ -12,7 +12,7 @@ from debbie_otel.core.message import InterceptedMessage
 from debbie_otel.core.model import Call, SessionInfo, Stream, Tool, Turn
 
 
-class _Event(msgspec.Struct, frozen=True, eq=False):
+class _Event(msgspec.Struct, frozen=True, eq=False, gc=False):  # nothing refers to one
     session: SessionInfo
     time_ns: int
 

@@ -33,8 +33,11 @@ _WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
 _MAX_CONTROL_PAYLOAD = 125
 _VIEW_ABOVE = 4096  # bytes; below, copying a slice is cheaper than making a memoryview
 
+MAX_HEAD = 14
+"""Bytes of a frame before its payload."""
 
-_TOO_LARGE = "larger than the inspection limit"
+TOO_LARGE = "larger than the inspection limit"
+"""Why a message of more than the limit is skipped."""
 
 
 class PayloadSeen(msgspec.Struct, frozen=True, gc=False):
@@ -208,6 +211,57 @@ class FrameParser:
         self._head = data[position:]
         self._resume = position < end
 
+    @property
+    def boundary(self) -> bool:
+        """Whether what was taken so far ends with a whole message (or a control frame after it)."""
+        return not (self._resume or self._opcode)
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether what was taken so far ends with a whole frame."""
+        return not self._resume
+
+    @property
+    def ended(self) -> bool:
+        """Whether there was a close frame: nothing counts after it."""
+        return self._ended
+
+    @property
+    def skipping(self) -> bool:
+        """Whether the message that is being read is too large to be kept."""
+        return self._skipping
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes above which a message is skipped."""
+        return self._max_size
+
+    def wanted(self, data: bytes, position: int = 0) -> int:
+        """Return how many of the bytes from `position` on belong to the frame begun or next."""
+        rest = len(data) - position
+        if self._ended:
+            return rest
+        if self._resume and self._remaining:
+            return min(rest, self._remaining)
+        begun = self._head if self._resume else b""
+        head = frame_head(begun + data[position : position + MAX_HEAD])
+        return rest if head is None else min(rest, sum(head) - len(begun))
+
+    @property
+    def compressible(self) -> bool:
+        """Whether there may be compressed messages."""
+        return self._inflater is not None
+
+    @property
+    def context_taken_over(self) -> bool:
+        """Whether compressed messages refer to earlier ones."""
+        return self._inflater is not None and not self._inflater.per_message
+
+    def take_inflater(self) -> Inflater | None:
+        """Hand over the inflater with its window, at a boundary: no compressed message follows."""
+        inflater, self._inflater = self._inflater, None
+        return inflater
+
     def _start_payload(self, first: int, length: int, mask: bytes) -> None:
         """Begin a frame that is not whole in its chunk, or too large to be kept."""
         self._check_head(first, length)
@@ -307,7 +361,7 @@ class FrameParser:
         inflated = self._inflater.inflate(payload)
         if inflated is None:
             head = self._inflater.head
-            return PayloadSkipped(self._direction, self._size, _TOO_LARGE, head)
+            return PayloadSkipped(self._direction, self._size, TOO_LARGE, head)
         return PayloadSeen(self._direction, inflated, text, True)
 
     def _skip_message(self) -> None:
@@ -327,7 +381,7 @@ class FrameParser:
         self._discard(DEFLATE_TAIL)
         compressed = self._compressed and self._inflater is not None
         head = self._inflater.head if compressed and self._inflater is not None else self._lead
-        return PayloadSkipped(self._direction, self._size, _TOO_LARGE, head)
+        return PayloadSkipped(self._direction, self._size, TOO_LARGE, head)
 
     def _next_message(self) -> None:
         self._opcode = self._size = 0
@@ -345,3 +399,23 @@ class FrameParser:
             return CloseSeen(self._direction, int(CloseCode.NO_STATUS_RCVD), "")
         code = int.from_bytes(payload[:2], "big")
         return CloseSeen(self._direction, code, payload[2:].decode("utf-8", "replace"))
+
+
+def frame_head(data: bytes) -> tuple[int, int] | None:
+    """Return the sizes of the head and of the payload of the frame that `data` begins with.
+
+    None while there is too little of it to tell.
+    """
+    if len(data) < 2:
+        return None
+    length = data[1] & 0x7F
+    size = 2 if length < 126 else 4 if length == 126 else 10
+    if length > 125:
+        length = int.from_bytes(data[2:size], "big")
+    size += 4 if data[1] & 0x80 else 0
+    return None if len(data) < size else (size, length)
+
+
+def unmasked(payload: bytes, mask: bytes) -> bytes:
+    """Return a payload, or a part of it, without its mask (RFC 6455 section 5.3)."""
+    return apply_mask(payload, mask)

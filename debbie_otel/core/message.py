@@ -148,6 +148,7 @@ def loads(raw: bytes | msgspec.Raw) -> Any:
 
 
 _BIG = 2048
+_BRACE = ord("}")
 _HEAD = re.compile(
     rb"""\s*\{\s*(?P<versioned>"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?
     "id"\s*:\s*(?P<id>\d{1,15}|"[^"\\\x00-\x1f\x80-\xff]{0,64}")\s*,\s*
@@ -166,22 +167,27 @@ def _parse_big(
     is taken at its word: nothing that could change what the message is comes after the id.
     """
     head = _HEAD.match(payload)
-    if head is None or not payload.rstrip().endswith(b"}"):
+    if head is None:
         return None
-    method = head["method"]
-    body = msgspec.Raw(payload[head.end() : payload.rindex(b"}")])
+    end = len(payload) - 1
+    if payload[end] != _BRACE:
+        end = len(payload.rstrip()) - 1
+        if payload[end] != _BRACE:
+            return None
+    versioned, identifier, method = head.groups()
+    body = msgspec.Raw(memoryview(payload)[head.end() : end])  # no copy
     return InterceptedMessage(
         direction,
         MessageType.RESPONSE if method is None else MessageType.REQUEST,
         time_ns,
         len(payload),
         payload,
-        _decode_any(head["id"]),
+        _decode_any(identifier),
         None if method is None else method.decode(),
         None if method is None else body,
         body if method is None else None,
         None,
-        head["versioned"] is not None,
+        versioned is not None,
     )
 
 

@@ -121,6 +121,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
         error_code: JSON-RPC error code; None without one.
         versioned: Whether the request had a `jsonrpc` member.
         is_rpc_error: Whether its response had an `error` member.
+        injected: Whether it is a request of Debbie's own, which no client sent.
 
     """
 
@@ -144,6 +145,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
     waits_for_user: bool = False
     versioned: bool = False
     is_rpc_error: bool = False
+    injected: bool = False
 
 
 class Tool(msgspec.Struct, eq=False, kw_only=True):
@@ -154,7 +156,8 @@ class Tool(msgspec.Struct, eq=False, kw_only=True):
         arguments: Its arguments, decoded JSON, for loop analysis and (if captured) content.
         result: Its result likewise; None where the wire does not tell.
         reported: The wire told of it only after the fact, without times.
-        is_call: It is a request of its own (MCP's tools/call), whose span is its span.
+        is_call: It is a request of its own (MCP's tools/call), whose span is its span; and
+        injected: that request is Debbie's own, which repeats one of the client's.
 
     """
 
@@ -172,6 +175,7 @@ class Tool(msgspec.Struct, eq=False, kw_only=True):
     error_message: str = ""
     reported: bool = False
     is_call: bool = False
+    injected: bool = False
 
 
 class Stream(msgspec.Struct, eq=False, kw_only=True):

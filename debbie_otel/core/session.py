@@ -7,7 +7,7 @@ can be reported more than once: ids that are known, also of what has just ended,
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from debbie_otel.core.events import (
@@ -36,6 +36,12 @@ MAX_REMEMBERED = 256
 MAX_CONTENT = 8192
 """Characters of a user's or an agent's words that are kept with a turn."""
 
+MAX_PAST_TURNS = 8
+"""Turns that are kept after their end, for a summary of what was said, and of each at most"""
+
+MAX_PAST_CONTENT = 1024
+"""characters of either side's words."""
+
 
 class Session:
     """State of one session.
@@ -44,6 +50,9 @@ class Session:
         info: Identity and totals.
         connections: Keys of the connections that it is seen on.
         live: Between its start and its end.
+        opening: The request that started it, as long as it is small; None where there was none.
+        past: Its last turns, the oldest first.
+        repeatable: Tools that the server says can be called twice for once.
 
     """
 
@@ -51,6 +60,9 @@ class Session:
         self.info = info
         self.connections: set[str] = set()
         self.live = False
+        self.opening: Call | None = None
+        self.past: deque[Turn] = deque(maxlen=MAX_PAST_TURNS)
+        self.repeatable: set[str] = set()
         self._turns: list[Turn] = []
         self._past_turns: OrderedDict[str, Turn] = OrderedDict()
         self._tools: OrderedDict[str, Tool] = OrderedDict()
@@ -189,6 +201,9 @@ class Session:
         turn.error_type = error_type
         turn.error_message = error_message
         self._turns.remove(turn)
+        if self.past:
+            _shorten(self.past[-1])  # its end has been told; of the last one all is still wanted
+        self.past.append(turn)
         if turn.id is not None:
             _remember(self._past_turns, turn.id, turn)
         out.append(TurnEnded(self.info, time_ns, turn))
@@ -280,6 +295,11 @@ class Session:
         self._break_streams(time_ns, out)
         out.append(ToolEnded(self.info, time_ns, tool))
 
+    def may_repeat(self, name: str) -> None:
+        """Take note that a tool can be called twice for once."""
+        if len(self.repeatable) < MAX_REMEMBERED:
+            self.repeatable.add(name)
+
     # -- streams ------------------------------------------------------------------------------
 
     def chunk(
@@ -338,6 +358,8 @@ class Session:
             seen = self._stream_totals.get(key, 0)
             self._stream_totals[key] = len(text)
             text = text[seen:] if len(text) >= seen else text  # shorter: the text began anew
+        if kind == "message" and turn is not None and len(turn.output or "") < MAX_CONTENT:
+            turn.output = ((turn.output or "") + text)[:MAX_CONTENT]
         out.append(StreamAdvanced(self.info, time_ns, stream, text))
         if final:
             self._end_stream(key, time_ns, out)
@@ -387,6 +409,11 @@ class Session:
             turn.input_tokens += tokens[0]
             turn.output_tokens += tokens[1]
         out.append(UsageReported(self.info, time_ns, turn, *tokens))
+
+
+def _shorten(turn: Turn) -> None:
+    turn.input = turn.input and turn.input[:MAX_PAST_CONTENT]
+    turn.output = turn.output and turn.output[:MAX_PAST_CONTENT]
 
 
 def _remember(memory: OrderedDict[str, Any], key: str, value: Any) -> None:

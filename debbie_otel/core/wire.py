@@ -79,8 +79,27 @@ class WireObserver:
             elif self._http is not None:
                 self._receive_http(self._http, direction, data, events)
         except InspectionError as error:
-            self._go_blind(str(error))
+            self.go_blind(str(error))
+        except Exception:
+            self.go_blind("the inspection failed")  # whose parsers cannot be trusted any more
+            raise
         return events
+
+    def parser(self, direction: MessageDirection) -> FrameParser | None:
+        """Return the parser of a direction, as it is after the bytes so far; None if blind.
+
+        Whoever is shown the direction's further bytes in the observer's place shows them to it.
+        """
+        return self._client if direction is _CLIENT else self._server
+
+    def renew_server(self, parser: FrameParser) -> None:
+        """Follow the bytes of another server from now on."""
+        self._server = parser
+
+    def go_blind(self, reason: str) -> None:
+        """Give up: nothing more can be followed."""
+        self.blind = reason
+        self._http = self._client = self._server = None
 
     def _receive_http(
         self,
@@ -101,7 +120,3 @@ class WireObserver:
         # Frames may follow the 101 at once, and a hasty client's may have come before it.
         self._client.receive_data(http.take_leftover(_CLIENT), events)
         self._server.receive_data(http.take_leftover(_SERVER), events)
-
-    def _go_blind(self, reason: str) -> None:
-        self.blind = reason
-        self._http = self._client = self._server = None

@@ -60,6 +60,8 @@ class _Session:
         self.agent = "a"
         self.turns = 0
         self.sequence = 0
+        self.stuck = False
+        self.stopped = asyncio.Event()
 
     async def notify(self, method: str, params: Params) -> None:
         """Tell the socket that began the session; nobody if that one is gone."""
@@ -73,6 +75,7 @@ class ScriptedAgent:
     Args:
         script: A turn for each user message of a session, in order; after the last one, the user's
             words are repeated.
+        one_script: Whether all sessions together take the turns in order, and not each its own.
         speed: Everything goes this many times as fast.
         seed: Of ids and of where streamed text is cut; the same seed gives the same conversation.
         host: To listen on.
@@ -84,12 +87,15 @@ class ScriptedAgent:
         self,
         script: Sequence[Turn] = DEMO_TURNS,
         *,
+        one_script: bool = False,
         speed: float = 1.0,
         seed: int = 0,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self._script = tuple(script)
+        self._one_script = one_script
+        self._turns = 0
         self._speed = speed
         self._dice = random.Random(seed)
         self._address = (host, port)
@@ -190,6 +196,8 @@ class ScriptedAgent:
         stopped = self._sessions.pop(_text(params, "sessionId"), None)
         if socket.session is stopped:
             socket.session = None
+        if stopped is not None:
+            stopped.stopped.set()
         return {"status": 2}
 
     async def _echo(self, _socket: _Socket, params: Params) -> str:
@@ -234,22 +242,62 @@ class ScriptedAgent:
 
     async def _send_user_message(self, socket: _Socket, params: Params) -> Params:
         session, message = self._session(socket, params), _text(params, "message")
-        turn = self._script[session.turns] if session.turns < len(self._script) else Turn()
+        if session.stuck:
+            return await self._hang(session)
+        turn = self.turn_for(self._turns if self._one_script else session.turns, message)
+        self._turns += 1
         session.turns += 1
+        session.stuck = turn.fault is Fault.STUCK
         await self._pause(turn.think)
         if turn.fault is Fault.ERROR:
             return self._result(None, ())
-        for tool in turn.tools:
+        for tool in turn.tools if turn.fault is not Fault.LOOP else ():
             await self._stream(session, "")
             await self._pause(tool.seconds)
-        if turn.fault is Fault.HANG:
-            await self._pause(MODEL_TIMEOUT)
-            return self._result(None, ())
+        if turn.fault is Fault.LOOP:
+            return await self._loop(session, turn.tools)
+        if turn.fault is Fault.STUCK:
+            return await self._hang(session)
         if turn.fault is Fault.STALL:
             return self._result("", turn.tools)
-        text = turn.text or f"You said: {message}"
+        text: str | None = turn.text or f"You said: {message}"
+        if turn.fault is Fault.HANG:
+            text = await self.hang()
+        if text is None:
+            return self._result(None, ())
         await self._speak(session, text, turn)
         return self._result(text, turn.tools)
+
+    def turn_for(self, number: int, message: str) -> Turn:  # noqa: ARG002 - others may look at it
+        """Return what follows on a user message, counted from 0."""
+        return self._script[number] if number < len(self._script) else Turn()
+
+    async def hang(self) -> str | None:
+        """Wait for a model that hangs; return its late answer, None if its time is over."""
+        await self._pause(MODEL_TIMEOUT)
+        return None
+
+    async def _hang(self, session: _Session) -> Params:
+        """Do nothing until the session, or the server, is stopped."""
+        ends = [asyncio.ensure_future(e.wait()) for e in (session.stopped, self._stopping)]  # noqa: TID251
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        return self._result(None, ())
+
+    async def _loop(self, session: _Session, tools: Sequence[ToolCall]) -> Params:
+        """Run the tools again and again until the session, or the server, is stopped.
+
+        As they run for long, they are told one by one, in the words of AIWhisperer's older servers.
+        """
+        while not session.stopped.is_set() and not self._stopping.is_set():
+            for tool in tools:
+                name = {"sessionId": session.id, "toolName": tool.name}
+                await session.notify("toolExecutionStarted", name)
+                await self._pause(tool.seconds)
+                taken = {"durationMs": round(tool.seconds / self._speed * 1000)}
+                await session.notify("toolExecutionCompleted", name | taken)
+        return self._result(None, ())
 
     async def _speak(self, session: _Session, text: str, turn: Turn) -> None:
         """Stream a text, each chunk with all that was said so far, then say it as a whole."""

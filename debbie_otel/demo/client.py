@@ -83,6 +83,20 @@ class AgentClient:
                     return _result(message)
                 self.notifications.append(message)
 
+    async def wait_for(self, method: str) -> dict[str, Any]:
+        """Return the next notification of that method; what comes before it is kept.
+
+        Raises:
+            TimeoutError: None came in time.
+
+        """
+        async with asyncio.timeout(self._timeout):
+            while True:
+                message = await self.receive()
+                self.notifications.append(message)
+                if message.get("method") == method:
+                    return message
+
     async def send(self, message: dict[str, Any]) -> None:
         """Send one message as it is."""
         assert self._connection is not None

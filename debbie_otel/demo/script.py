@@ -19,6 +19,10 @@ class Fault(StrEnum):
     """The turn ends with tool calls and an empty answer: a continuation that never comes."""
     ERROR = "error"
     """The model failed (HTTP 429, 500): a success without an answer."""
+    LOOP = "loop"
+    """The tools run again and again, until the session is stopped."""
+    STUCK = "stuck"
+    """Nothing comes any more, whatever is said, until the session is stopped."""
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -84,6 +88,30 @@ DEMO: tuple[Scene, ...] = (
     Scene("Once more: is it ready?", Turn(text="Yes. Two comments are left.", think=0.8)),
 )
 """What `debbie demo` plays: answers, tool calls, one failure of the model, one slow answer."""
+
+STALL = (
+    Turn(tools=(ToolCall("read_rfc", {"rfc_id": "retries"}, 0.3),), fault=Fault.STALL),
+    Turn(text="The report is written: back-off doubles up to a minute, four tries in all."),
+)
+"""A turn that ends after its tool call; asked to go on, the agent does."""
+
+LOOP = (
+    Turn(tools=(ToolCall("search_files", {"pattern": "flaky"}, 0.6),), fault=Fault.LOOP),
+    Turn(text="Nothing is named flaky. The failing test is test_backoff, by its log."),
+)
+"""The same search for ever; told to take another way, the agent answers."""
+
+ERRORS = (
+    *(Turn(fault=Fault.ERROR, think=0.5),) * 4,
+    Turn(text="It works again: the model was overloaded.", think=0.5),
+)
+"""The model fails and fails; later it works."""
+
+STUCK = (
+    Turn(fault=Fault.STUCK),
+    Turn(text="The deployment is done, and both checks are green."),
+)
+"""A session that is lost; in a new one the agent does what it was asked."""
 
 DEMO_MESSAGES = tuple(scene.message for scene in DEMO)
 DEMO_TURNS = tuple(scene.turn for scene in DEMO)

@@ -1,4 +1,4 @@
-"""`debbie demo`: a scripted agent server, the proxy before it, and a session through both."""
+"""`debbie demo`: a scripted agent server, the proxy before it, and sessions through both."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import sys
 import msgspec
 from rich.console import Console
 
-from debbie_otel.config import Config
+from debbie_otel.config import Config, with_profile
 from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import converse
+from debbie_otel.demo.scenes import MISHAPS, play
+from debbie_otel.demo.script import DEMO_MESSAGES, DEMO_TURNS
 from debbie_otel.proxy import farewell, greeting
 from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
@@ -19,21 +21,19 @@ from debbie_otel.transports.addresses import parse_upstream
 
 
 async def run_demo(config: Config, console: Console, speed: float) -> None:
-    """Drive a conversation through the proxy, comment on it, and sum it up.
+    """Drive a conversation and four mishaps through the proxy, comment on them, and sum up.
 
     Args:
         config: Where telemetry goes; upstream and listen are the demo's own.
         console: For the tables.
-        speed: How many times faster than life the agent works.
+        speed: How many times faster than life everything goes, Debbie's patience included.
 
     """
     lines = LineWriter(sys.stdout)
     summary = Summary()
-    async with ScriptedAgent(speed=speed) as agent:
-        proxy = msgspec.structs.replace(
-            config.proxy, upstream=agent.url, listen="127.0.0.1:0", dialect="auto"
-        )
-        debbie = DebbieDebugger(msgspec.structs.replace(config, proxy=proxy))
+    turns = (*DEMO_TURNS, *(turn for mishap in MISHAPS for turn in mishap.turns))
+    async with ScriptedAgent(turns, one_script=True, speed=speed) as agent:
+        debbie = DebbieDebugger(demo_config(config, agent.url, speed), own_process=True)
         summary.listen_to(debbie.monitor)
         comment_on(debbie.monitor, lines)
         await debbie.start()
@@ -41,7 +41,12 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
             async with debbie.tap() as tap:
                 for line in greeting(debbie, tap):
                     lines(line)
-                await converse(_through(agent.url, str(tap.addresses[0])))
+                url = _through(agent.url, str(tap.addresses[0]))
+                lines("\n-- All is well.")
+                await converse(url, DEMO_MESSAGES)
+                for mishap in MISHAPS:
+                    lines(f"\n-- {mishap.title}")
+                    lines(f"   The agent, in the end: {await play(mishap, url)}")
         finally:
             report = await debbie.stop()
             lines.close()
@@ -49,6 +54,29 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
         console.print(table)
     if report is not None:
         console.print(farewell(debbie, report), markup=False, soft_wrap=True)
+
+
+def demo_config(config: Config, upstream: str, speed: float) -> Config:
+    """Return the configuration with the demo's upstream, and every time divided by `speed`."""
+    proxy = msgspec.structs.replace(
+        config.proxy, upstream=upstream, listen="127.0.0.1:0", dialect="auto"
+    )
+    config = with_profile(msgspec.structs.replace(config, proxy=proxy))
+    detection, interventions = config.detection, config.interventions
+    return msgspec.structs.replace(
+        config,
+        detection=msgspec.structs.replace(
+            detection,
+            check_interval=detection.check_interval / speed,
+            stall_threshold=detection.stall_threshold / speed,
+            cooldown=detection.cooldown / speed,
+        ),
+        interventions=msgspec.structs.replace(
+            interventions,
+            retry_delay=interventions.retry_delay / speed,
+            recovery_timeout=interventions.recovery_timeout / speed,
+        ),
+    )
 
 
 def _through(url: str, address: str) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from math import inf
+from typing import Any
 
 from debbie_otel.core import events as ev
-from debbie_otel.core.loops import LoopFinding
+from debbie_otel.core.loops import LoopFinding, LoopSteps
 from debbie_otel.core.model import SessionInfo
 from debbie_otel.detection.alerts import AlertBook, AnomalyAlert, Condition, Transition
 from debbie_otel.detection.control import ControlMetrics
 from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.detection.rules import MetricRule, RuleSettings, exceeded, floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.detection.vitals import Reading, SessionVitals
+from debbie_otel.detection.vitals import HANDLERS, Reading, SessionVitals
 
 MemoryProbe = Callable[[int], Reading | None]
 """Returns a reading of the watched process's memory, if there is one."""
@@ -31,10 +32,15 @@ class AnomalyDetector:
         settings: Thresholds.
         rules: The user's own, on control metrics or on those of a `metric_reader`.
         memory: Reads the memory of the agent's process.
+        readers: Those that another detector, which has ended, gave out by `metric_reader`; what
+            this one gives out is added.
 
     Attributes:
         reader: Reads the control metrics; see `metric_reader` for metrics of the user's.
-        urgent: Sessions that must be looked at before the interval is over.
+        urgent: Sessions that must be looked at before the interval is over; `on_urgent` is called
+            when there is one more.
+        on_warning: Is told of a loop of the soft tier when it begins.
+        handlers: What takes in an event, by its kind.
 
     """
 
@@ -43,11 +49,14 @@ class AnomalyDetector:
         settings: DetectionSettings,
         rules: Iterable[RuleSettings] = (),
         memory: MemoryProbe | None = None,
+        readers: list[DetectorReader] | None = None,
     ) -> None:
         self.settings = settings
         self.reader = DetectorReader()
-        self._readers = [self.reader]
+        self._lent = [] if readers is None else readers
         self.urgent: set[str] = set()
+        self.on_urgent: Callable[[], None] = _nobody
+        self.on_warning: Callable[[ev.Event, LoopFinding], None] = _nobody
         self._control = ControlMetrics(self.reader)
         self._thresholds = thresholds(settings)
         rules = tuple(rules)
@@ -61,11 +70,21 @@ class AnomalyDetector:
         self._gone: list[SessionInfo] = []
         self._lock = threading.Lock()
         self._ended = False
+        self.handlers: dict[type[ev.Event], Callable[[Any], None]] = {
+            kind: self._handler(take) for kind, take in HANDLERS.items()
+        }
+        self.handlers[ev.SessionEnded] = self._session_ended
 
     @property
     def active(self) -> list[AnomalyAlert]:
         """Alerts that are active now."""
         return self._book.active
+
+    def steps(self, session_id: str) -> LoopSteps | None:
+        """Return the last calls of a session: what would be more of the same; None without one."""
+        meant = (v for v in list(self._vitals.values()) if v.info.id == session_id)
+        found = next(meant, None)
+        return None if found is None else found.loops.steps()
 
     def metric_reader(self) -> DetectorReader:
         """Return a reader for a MeterProvider of the user's, whose metrics rules may then watch.
@@ -74,28 +93,44 @@ class AnomalyDetector:
         """
         reader = DetectorReader()
         with self._lock:
-            self._readers.append(reader)
+            self._lent.append(reader)
         return reader
 
     # -- events, on the thread of the wire ------------------------------------------------------
 
-    def observe(self, event: ev.Event) -> LoopFinding | None:
-        """Take in an event; return a loop of the soft tier where one begins."""
-        session = event.session
-        vitals = self._vitals.get(id(session))
-        if vitals is None:
-            vitals = self._vitals[id(session)] = SessionVitals(session, self.settings)
-        handler = vitals.handlers.get(type(event))
-        if handler is not None and handler(event):
-            self.urgent.add(session.id)
-        elif type(event) is ev.SessionEnded:
-            self._vitals.pop(id(session), None)
-            self._gone.append(session)
-            self.urgent.add(session.id)
-        if vitals.loop_warning is None:
-            return None
-        warning, vitals.loop_warning = vitals.loop_warning, None
-        return warning
+    def observe(self, event: ev.Event) -> None:
+        """Take in an event of any kind."""
+        handler = self.handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def _handler(self, take: Callable[[SessionVitals, Any], bool]) -> Callable[[Any], None]:
+        """Return what takes in the events of one kind."""
+        known = self._vitals.get
+
+        def handle(event: ev.Event) -> None:
+            session = event.session
+            vitals = known(id(session)) or self._meet(session)
+            if take(vitals, event):
+                self._hurry(session)
+            if vitals.loop_warning is not None:
+                warning, vitals.loop_warning = vitals.loop_warning, None
+                self.on_warning(event, warning)
+
+        return handle
+
+    def _meet(self, session: SessionInfo) -> SessionVitals:
+        vitals = self._vitals[id(session)] = SessionVitals(session, self.settings)
+        return vitals
+
+    def _session_ended(self, event: ev.SessionEnded) -> None:
+        self._vitals.pop(id(event.session), None)
+        self._gone.append(event.session)
+        self._hurry(event.session)
+
+    def _hurry(self, session: SessionInfo) -> None:
+        self.urgent.add(session.id)
+        self.on_urgent()
 
     # -- looks ---------------------------------------------------------------------------------
 
@@ -128,7 +163,8 @@ class AnomalyDetector:
             self._spike = self._look_at_memory(vitals, now_ns)
         if self._spike is not None:
             self._control.write(self._spike[0], [self._spike[1]])
-        points = [point for reader in self._readers for point in reader.take(now_ns)]
+        readers = [self.reader, *self._lent]
+        points = [point for reader in readers for point in reader.take(now_ns)]
         for rule in self._rules:
             rule.add(points)
         if sessions is None:
@@ -160,3 +196,7 @@ class AnomalyDetector:
         if not self._ended:
             self._ended = True
             self._control.shutdown()
+
+
+def _nobody(*_: Any) -> None:
+    """Nobody is told."""

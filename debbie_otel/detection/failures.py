@@ -44,8 +44,10 @@ class Failures:
         self._attempts: deque[_Attempt] = deque(maxlen=size)
         self._last_failure_ns: int | None = None
 
-    def __len__(self) -> int:
-        return len(self._attempts)
+    @property
+    def clean(self) -> bool:
+        """Whether nothing failed lately, so that no success can make good for a failure."""
+        return self._last_failure_ns is None
 
     def add(self, time_ns: int, name: str, arguments: str, error: str | None) -> None:
         """Add an attempt.
@@ -65,6 +67,11 @@ class Failures:
                 if attempt.key == key:
                     attempt.error = None
         self._attempts.append(_Attempt(time_ns, key, error))
+
+    def add_successes(self, attempts: list[tuple[int, str]]) -> None:
+        """Add attempts (time and name) that succeeded while it was `clean`."""
+        size = self._attempts.maxlen or len(attempts)
+        self._attempts.extend(_Attempt(when, (name, ""), None) for when, name in attempts[-size:])
 
     def has_failed(self, name: str) -> bool:
         """Whether an attempt of that name failed and was not forgiven."""

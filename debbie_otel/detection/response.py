@@ -14,6 +14,7 @@ _NEW_NORMAL = 50
 _SPREAD = 1.2
 _SIGMAS = 3.0
 _WIDE = 0.4
+_LEAST = 1e-6  # seconds; shorter times have no meaning
 _NORMAL = 1.4826  # makes a median absolute deviation comparable to a standard deviation
 
 
@@ -57,15 +58,19 @@ class ResponseTimes:
         self._doubt: float | None = None
         self._stale = 0
 
-    def add(self, seconds: float, time_ns: int) -> None:
-        """Add a response time."""
+    def extend(self, times: list[tuple[float, int]]) -> None:
+        """Add response times: seconds, and when it was."""
         if self._first:
             self._first = False
-            return
-        self._recent.append((seconds, time_ns))
-        if self._doubt is None or seconds <= self._doubt:
-            self._add_usual(seconds)
-            return
+            times = times[1:]
+        self._recent.extend(times[-_RECENT:])
+        for seconds, time_ns in times:
+            if self._doubt is not None and seconds > self._doubt:
+                self._add_doubtful(seconds, time_ns)
+            else:
+                self._add_usual(seconds)
+
+    def _add_doubtful(self, seconds: float, time_ns: int) -> None:
         self._limit = self._find_limit()
         if self._limit is None or seconds <= self._limit:
             self._add_usual(seconds)
@@ -80,7 +85,8 @@ class ResponseTimes:
 
     def _add_usual(self, seconds: float) -> None:
         self._base.append(seconds)
-        self._slow_run.clear()
+        if self._slow_run:
+            self._slow_run.clear()
         # A baseline of many moves slowly, and sorting it costs more than all the rest.
         self._stale += 1
         if self._stale * 4 >= len(self._base):
@@ -117,8 +123,10 @@ class ResponseTimes:
         middle = ordered[len(ordered) // 2]
         high = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
         if middle > 0:
-            deviations = sorted(abs(log(max(value, 1e-6) / middle)) for value in ordered)
-            sigma = _NORMAL * deviations[len(deviations) // 2]
+            # Logarithms keep the order, so that only the median's is needed.
+            some = [max(v, _LEAST) for v in ordered] if ordered[0] < _LEAST else ordered
+            ratios = sorted([v / middle if v >= middle else middle / v for v in some])
+            sigma = _NORMAL * log(ratios[len(ratios) // 2])
             if sigma > _WIDE and len(ordered) < 2 * self._minimum:
                 return None
             high = max(_SPREAD * high, middle * exp(_SIGMAS * sigma))

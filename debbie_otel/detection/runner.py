@@ -11,6 +11,7 @@ from debbie_otel.core.loops import LoopFinding
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.failopen import FailOpen
+from debbie_otel.onloop import call_on
 
 URGENT_SECONDS = 0.1
 """How long an urgent look waits for more of the same; an alert comes within 250 ms."""
@@ -43,22 +44,17 @@ class LiveRunner:
         self._clock = clock
         self._guard = guard
         self._on_transition = on_transition
-        self._on_warning = on_warning
         self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        detector.on_urgent = self._urgent
+        detector.on_warning = on_warning
         self._task: asyncio.Task[None] | None = None
-
-    def observe(self, event: ev.Event) -> None:
-        """Take in an event of the wire."""
-        warning = self._detector.observe(event)
-        if warning is not None:
-            self._on_warning(event, warning)
-        if self._detector.urgent and not self._wake.is_set():
-            self._wake.set()
 
     def start(self) -> None:
         """Begin to look."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="detector")
+            self._loop = asyncio.get_running_loop()
+            self._task = self._loop.create_task(self._run(), name="detector")
 
     async def stop(self) -> None:
         """Look no more; raises what ended the looks before, which only a strict guard lets do."""
@@ -69,6 +65,11 @@ class LiveRunner:
         (ended,) = await asyncio.gather(task, return_exceptions=True)
         if isinstance(ended, Exception):
             raise ended
+
+    def _urgent(self) -> None:
+        """Wake up; called on the thread of the wire, which inside a program may be any."""
+        if self._loop is not None and not self._wake.is_set():
+            call_on(self._loop, self._wake.set)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -102,10 +103,6 @@ class ReplayRunner:
         self._on_transition = on_transition
         self._interval_ns = round(detector.settings.check_interval * 1e9)
         self._due_ns = self._interval_ns
-
-    def observe(self, event: ev.Event) -> None:
-        """Take in an event of the recording."""
-        self._detector.observe(event)
 
     def advance(self, now_ns: int) -> None:
         """Let the time pass until just before the next message."""

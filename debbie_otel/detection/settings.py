@@ -82,7 +82,7 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     error_calls: Count = 5
     error_window: Seconds = 300.0
     memory_factor: Factor = 1.5
-    memory_floor: Count = 32 << 20
+    memory_floor: Annotated[int, Meta(ge=1, le=1 << 50)] = 32 << 20
     call_timeout: Seconds | None = 300.0
     retries: Count = 5
     retry_window: Seconds = 60.0

@@ -10,8 +10,7 @@ from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.hub import Service, TelemetryHub
 from debbie_otel.telemetry.logs import LogSeverity
-from debbie_otel.telemetry.recorder import SessionTrace
-from debbie_otel.telemetry.spans import OpenSpan
+from debbie_otel.telemetry.place import place_of
 
 _GRAVE = ("high", "critical")
 
@@ -48,6 +47,8 @@ class AlertRecorder:
                 return
             shown = known
         shown[0].instruments.alert(alert.alert_type, alert.severity, transition.event)
+        if alert.alert_type == "tool_loop" and transition.event == "alert":
+            shown[0].instruments.tool_loop(_subject(alert))
         if self._log_events:
             self._log(transition, *shown)
 
@@ -57,16 +58,9 @@ class AlertRecorder:
         """Show an alert in the trace; return the span that it is about: the turn's, if any."""
         attributes = describe(transition.alert)
         now = transition.time_ns
-        parent: SpanContext | None = None
-        if session is not None:
-            trace = session.info.handle
-            turn = session.turn()
-            handle = None if turn is None else turn.handle
-            if isinstance(handle, OpenSpan):
-                handle.add_event(semconv.EVENT_ALERT, now, attributes)
-                parent = handle.context
-            elif isinstance(trace, SessionTrace):
-                parent = trace.last_turn or trace.start
+        turn, parent = place_of(session)
+        if turn is not None:
+            turn.add_event(semconv.EVENT_ALERT, now, attributes)
         span = service.writer.start(
             f"{semconv.EVENT_ALERT} {transition.alert.alert_type}",
             SpanKind.INTERNAL,
@@ -103,10 +97,14 @@ def describe(alert: AnomalyAlert) -> Attributes:
         semconv.ALERT_MESSAGE: alert.message,
         semconv.ALERT_DURATION: (until - alert.since_ns) / 1e9,
     }
-    if alert.subject or alert.details.get("subject"):
-        attributes[semconv.ALERT_SUBJECT] = str(alert.subject or alert.details["subject"])
+    if subject := _subject(alert):
+        attributes[semconv.ALERT_SUBJECT] = subject
     for name in ("value", "threshold"):
         value = alert.details.get(name)
         if isinstance(value, int | float):
             attributes[f"debbie.alert.{name}"] = value
     return attributes
+
+
+def _subject(alert: AnomalyAlert) -> str:
+    return alert.subject or str(alert.details.get("subject", ""))

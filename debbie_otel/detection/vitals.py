@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -14,31 +13,13 @@ from debbie_otel.core import events as ev
 from debbie_otel.core.loops import LoopDetector, LoopFinding
 from debbie_otel.core.message import MessageDirection, loads
 from debbie_otel.core.model import Call, Outcome, SessionInfo, Tool, Turn
-from debbie_otel.detection.failures import Failures
-from debbie_otel.detection.response import ResponseTimes
 from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.detection.track_record import TrackRecord
 
 _AGENT = MessageDirection.SERVER_TO_CLIENT
 _HEARTBEATS = frozenset({"ping", "pong", "heartbeat", "keepalive", "$/ping", "notifications/ping"})
 _COMMAND_NAMES = ("command", "cmd", "script", "commandLine", "argv", "args")
-_MAX_METHODS = 64
 _MAX_OPEN = 1024
-
-
-EVENTS = (
-    ev.NotificationSeen,
-    ev.CallStarted,
-    ev.CallEnded,
-    ev.TurnStarted,
-    ev.TurnEnded,
-    ev.ToolStarted,
-    ev.ToolEnded,
-    ev.StreamAdvanced,
-    ev.StreamEnded,
-    ev.ErrorReported,
-    ev.SessionEnded,
-)
-"""What the detector needs to hear of."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -68,8 +49,6 @@ class SessionVitals:
         settings: Thresholds and windows.
 
     Attributes:
-        handlers: What takes in an event, by its type; each returns whether the event may be what
-            completes a loop or an error burst.
         loop_warning: A loop of the soft tier that was found last; taken by whoever tells it.
 
     """
@@ -87,25 +66,17 @@ class SessionVitals:
         self._turns: dict[int, Turn] = {}
         self._tools: dict[int, Tool] = {}
         self._unfinished: Turn | None = None
-        self._times: dict[str, ResponseTimes] = {}
-        self._failures = Failures(round(settings.error_window * 1e9))
+        self._record = TrackRecord(settings)
         self._retries: list[int] = []
-        self.handlers: dict[type[ev.Event], Callable[[Any], bool]] = {
-            ev.NotificationSeen: self._notification,
-            ev.CallStarted: self._call_started,
-            ev.CallEnded: self._call_ended,
-            ev.TurnStarted: self._turn_started,
-            ev.TurnEnded: self._turn_ended,
-            ev.ToolStarted: self._tool_started,
-            ev.ToolEnded: self._tool_ended,
-            ev.StreamAdvanced: self._stream_advanced,
-            ev.StreamEnded: self._stream_ended,
-            ev.ErrorReported: self._error_reported,
-        }
+
+    def take(self, event: ev.Event) -> bool:
+        """Take in an event; return whether it may be what completes a loop or an error burst."""
+        handler = HANDLERS.get(type(event))
+        return handler is not None and handler(self, event)
 
     # -- events ------------------------------------------------------------------------------
 
-    def _notification(self, event: ev.NotificationSeen) -> bool:
+    def notification(self, event: ev.NotificationSeen) -> bool:
         """Note the agent's progress: what it says for this session, heartbeats left aside."""
         message = event.message
         if message.direction is not _AGENT or message.method in _HEARTBEATS:
@@ -115,19 +86,24 @@ class SessionVitals:
             self._progress_ns = self._told_ns = event.time_ns
         return False
 
-    def _call_started(self, event: ev.CallStarted) -> bool:
+    def call_started(self, event: ev.CallStarted) -> bool:
+        """Note that something is owed; a call by the agent is progress."""
+        call = event.call
+        if call.injected:
+            return False  # a request of ours: the agent owes the user no answer to it
         if len(self._calls) >= _MAX_OPEN:
             self._calls = {key: c for key, c in self._calls.items() if c.ended_ns is None}
         if len(self._calls) < _MAX_OPEN:
-            self._calls[id(event.call)] = event.call
-        if event.call.direction is _AGENT and event.call.method not in _HEARTBEATS:
+            self._calls[id(call)] = call
+        if call.direction is _AGENT and call.method not in _HEARTBEATS:
             self._progress_ns = self._told_ns = event.time_ns
         return False
 
-    def _call_ended(self, event: ev.CallEnded) -> bool:
+    def call_ended(self, event: ev.CallEnded) -> bool:
+        """Note what is owed no more, and how it went."""
         call, now_ns = event.call, event.time_ns
         self._calls.pop(id(call), None)
-        if call.method in _HEARTBEATS or call.outcome is None:
+        if call.method in _HEARTBEATS or call.outcome is None or call.injected:
             return False
         if call.direction is _AGENT:
             self._progress_ns = now_ns  # the agent has what it was waiting for, and owes again
@@ -136,69 +112,81 @@ class SessionVitals:
             self._progress_ns = now_ns
         if call.outcome in (Outcome.ABORTED, Outcome.CANCELLED):
             return False
-        error = call.error_type if call.outcome is Outcome.FAILED else None
-        name = call.method if call.tool is None else f"{call.method} {call.tool.name}"
-        if error is None and not call.opens_turn:
-            self._time(name, (now_ns - call.started_ns) / 1e9, now_ns)
-        if call.tool is None:  # a tool's own end counts it
-            return self._attempt(name, call.params, error, now_ns)
-        return error is not None
+        seconds = (now_ns - call.started_ns) / 1e9
+        if call.outcome is Outcome.FAILED:  # a tool's own end counts it
+            return call.tool is not None or self._record.attempt(
+                call.method, call.params, call.error_type, now_ns
+            )
+        if call.tool is not None:
+            self._record.time(f"{call.method} {call.tool.name}", seconds, now_ns)
+            return False
+        if call.opens_turn:
+            return self._record.attempt(call.method, call.params, None, now_ns)
+        return self._record.answered(call.method, seconds, now_ns, call.params)
 
-    def _turn_started(self, event: ev.TurnStarted) -> bool:
+    def turn_started(self, event: ev.TurnStarted) -> bool:
+        """Note that something is owed, and that the user spoke."""
         self._turns[id(event.turn)] = event.turn
+        if _is_ours(event.turn):
+            return False  # the user said nothing, and the agent has not moved yet
         self._unfinished = None
         self._progress_ns = event.time_ns
         self.loops.user_input()
         return False
 
-    def _turn_ended(self, event: ev.TurnEnded) -> bool:
+    def turn_ended(self, event: ev.TurnEnded) -> bool:
+        """Note how a turn ended; one that stopped mid-task still owes something."""
         turn, now_ns = event.turn, event.time_ns
         self._turns.pop(id(turn), None)
-        self._progress_ns = now_ns
+        if not (_is_ours(turn) and turn.outcome in _NOT_DONE):
+            self._progress_ns = now_ns
         if turn.outcome is Outcome.INCOMPLETE:
             self._unfinished = turn
         elif turn.outcome is Outcome.COMPLETED:
-            self._time(f"turn {turn.method}", (now_ns - turn.started_ns) / 1e9, now_ns)
+            self._unfinished = None
+            self._record.time(f"turn {turn.method}", (now_ns - turn.started_ns) / 1e9, now_ns)
             self.loops.turn_ended()
         if turn.call is None or not turn.call.opens_turn or turn.call.outcome is turn.outcome:
             return False
         failed = turn.outcome is Outcome.FAILED
         if failed:
-            self._failures.add(now_ns, f"turn {turn.method}", str(turn.number), turn.error_type)
+            self._record.add(now_ns, f"turn {turn.method}", str(turn.number), turn.error_type)
         return failed
 
-    def _tool_started(self, event: ev.ToolStarted) -> bool:
+    def tool_started(self, event: ev.ToolStarted) -> bool:
+        """Look for a loop that a call completes when it begins."""
+        if event.tool.injected:
+            return False  # Debbie repeats it, not the agent
         self._tools[id(event.tool)] = event.tool
         return self._found(self.loops.tool_started(event.tool))
 
-    def _stream_advanced(self, event: ev.StreamAdvanced) -> bool:
+    def stream_advanced(self, event: ev.StreamAdvanced) -> bool:
+        """Note what the agent says."""
         self._progress_ns = self._told_ns = event.time_ns
         if event.stream.kind != "message":
             return False
         return self._found(self.loops.text(event.text, event.time_ns))
 
-    def _stream_ended(self, event: ev.StreamEnded) -> bool:
+    def stream_ended(self, event: ev.StreamEnded) -> bool:
+        """Look for a message that was said before."""
         if event.stream.kind != "message":
             return False
         return self._found(self.loops.message_ended(event.time_ns))
 
-    def _tool_ended(self, event: ev.ToolEnded) -> bool:
+    def tool_ended(self, event: ev.ToolEnded) -> bool:
+        """Look for a loop, and note how the tool went."""
         tool, now_ns = event.tool, event.time_ns
+        if tool.injected:
+            return False
         self._tools.pop(id(tool), None)
         found = self._found(self.loops.tool_ended(tool))
         if tool.outcome in (Outcome.COMPLETED, Outcome.FAILED):
             error = tool.error_type or "error" if tool.outcome is Outcome.FAILED else None
-            found = self._attempt(tool.name, tool.arguments, error, now_ns) or found
+            found = self._record.attempt(tool.name, tool.arguments, error, now_ns) or found
         return found
 
-    def _attempt(self, name: str, arguments: Any, error: str | None, now_ns: int) -> bool:
-        """Count an attempt; return whether the share of errors may have become too high by it."""
-        # Arguments only matter where something fails, which is rare; they may be large.
-        matter = error is not None or self._failures.has_failed(name)
-        self._failures.add(now_ns, name, _digest(arguments) if matter else "", error)
-        return error is not None or len(self._failures) == self._settings.error_calls
-
-    def _error_reported(self, event: ev.ErrorReported) -> bool:
+    def error_reported(self, event: ev.ErrorReported) -> bool:
+        """Note that the agent tries again."""
         if not event.will_retry:
             return False
         self.loops.message_cut()  # the same words will come again
@@ -206,18 +194,6 @@ class SessionVitals:
         recent = [when for when in self._retries if when > event.time_ns - window]
         self._retries = [*recent[-63:], event.time_ns]
         return True
-
-    def _time(self, name: str, seconds: float, now_ns: int) -> None:
-        times = self._times.get(name)
-        if times is None:
-            if len(self._times) >= _MAX_METHODS:
-                return
-            s = self._settings
-            # Turns are as long as what is asked for: it takes more of them to know the usual.
-            minimum = s.response_minimum * (2 if name.startswith("turn ") else 1)
-            times = ResponseTimes(s.response_window, minimum, s.slow_factor, s.slow_floor)
-            self._times[name] = times
-        times.add(seconds, now_ns)
 
     def _found(self, finding: LoopFinding | None) -> bool:
         if finding is None:
@@ -240,12 +216,10 @@ class SessionVitals:
         yield from self._silence(now_ns)
         yield from self._open_calls(now_ns)
         yield from self._turn_budgets(now_ns)
-        for name, times in list(self._times.items()):
-            slow = times.slowness()
-            if slow is not None:
-                text = f"{name} takes {slow.current:.2f}s, usually {slow.baseline:.2f}s"
-                yield Reading("response.ratio", slow.ratio, name, slow.since_ns, text)
-        rate = self._failures.rate(now_ns)
+        for name, slow in self._record.slow():
+            text = f"{name} takes {slow.current:.2f}s, usually {slow.baseline:.2f}s"
+            yield Reading("response.ratio", slow.ratio, name, slow.since_ns, text)
+        rate = self._record.failures.rate(now_ns)
         s = self._settings
         if rate.errors >= s.error_minimum and rate.calls >= s.error_calls:
             text = f"{rate.errors} of {rate.calls} calls failed, last {rate.last_error}"
@@ -266,7 +240,13 @@ class SessionVitals:
         if any(call.direction is _AGENT and call.method not in _HEARTBEATS for call in calls):
             return  # the agent itself is waiting, for a person or for its client
         owed = [c for c in calls if c.method not in _HEARTBEATS]
-        turns, tools = list(self._turns.values()), list(self._tools.values())
+        # A turn of ours counts once the agent has taken it up: a prompt is no sign of life.
+        turns = [
+            turn
+            for turn in list(self._turns.values())
+            if not _is_ours(turn) or self._told_ns > turn.started_ns
+        ]
+        tools = list(self._tools.values())
         if turns or owed or tools:
             started = [turn.started_ns for turn in turns] + [call.started_ns for call in owed]
             since = max(self._progress_ns, min(started, default=0))
@@ -327,13 +307,20 @@ class SessionVitals:
 
     def _retried(self, now_ns: int) -> Iterator[Reading]:
         window = round(self._settings.retry_window * 1e9)
-        name, count = self._failures.repeated(now_ns, window)
+        name, count = self._record.failures.repeated(now_ns, window)
         reported = sum(1 for when in self._retries if when > now_ns - window)
         if reported > count:
             name, count = "the model", reported
         if count > 1:
             text = f"{name} failed {count} times in {self._settings.retry_window:.0f}s"
             yield Reading("retries", count, name, now_ns - window, text)
+
+
+_NOT_DONE = (Outcome.FAILED, Outcome.CANCELLED, Outcome.ABORTED)
+
+
+def _is_ours(turn: Turn) -> bool:
+    return turn.call is not None and turn.call.injected
 
 
 _COMMANDS = re.compile(r"(?:&&|\|\||[;|&\n'\"`(]|\b(?:sudo|time|nohup|env|exec|nice)\b|\w+=\S+)\s*")
@@ -351,9 +338,16 @@ def _command(arguments: Any) -> str:
     return shlex.join(map(str, found)) if isinstance(found, list) else str(found)
 
 
-def _digest(value: Any) -> str:
-    """Return a short digest of arguments, to tell a retry from another call."""
-    if value is None:
-        return ""
-    raw = bytes(value) if isinstance(value, msgspec.Raw) else repr(value).encode()
-    return blake2b(raw, digest_size=8).hexdigest()
+HANDLERS: dict[type[ev.Event], Callable[[SessionVitals, Any], bool]] = {
+    ev.NotificationSeen: SessionVitals.notification,
+    ev.CallStarted: SessionVitals.call_started,
+    ev.CallEnded: SessionVitals.call_ended,
+    ev.TurnStarted: SessionVitals.turn_started,
+    ev.TurnEnded: SessionVitals.turn_ended,
+    ev.ToolStarted: SessionVitals.tool_started,
+    ev.ToolEnded: SessionVitals.tool_ended,
+    ev.StreamAdvanced: SessionVitals.stream_advanced,
+    ev.StreamEnded: SessionVitals.stream_ended,
+    ev.ErrorReported: SessionVitals.error_reported,
+}
+"""What takes in an event; each returns whether the session should be looked at soon."""

@@ -8,6 +8,8 @@ from debbie_otel.core import events as ev
 from debbie_otel.core.loops import LoopFinding
 from debbie_otel.core.model import Outcome
 from debbie_otel.detection.alerts import Transition
+from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.monitor import DebbieMonitor
 
 PREFIX = "[DEBBIE]"
@@ -34,6 +36,7 @@ def comment_on(monitor: DebbieMonitor, write: Callable[[str], None]) -> None:
     """Write a line for whatever a monitor tells that is worth one."""
     monitor.subscribe(commentator(write), *EVENTS)
     monitor.subscribe_to_alerts(lambda transition: write(comment_alert(transition)))
+    monitor.subscribe_to_interventions(_intervention_commentator(write))
     monitor.subscribe_to_warnings(lambda finding: write(comment_warning(finding)))
 
 
@@ -57,6 +60,37 @@ def comment_alert(transition: Transition) -> str:
         return f"{PREFIX} ⚠️ Anomaly detected: {_printable(alert.message)}"
     took = _duration(transition.time_ns - alert.fired_ns)
     return f"{PREFIX} Anomaly resolved: {alert.alert_type} after {took}"
+
+
+def comment_intervention(event: InterventionEvent) -> str | None:
+    """Return the line for a step of an intervention; None where it is not worth one."""
+    record = event.record
+    if event.phase == "triggered":
+        return f"{PREFIX} Intervention triggered: {event.strategy.upper()}"
+    if record is None:
+        return None
+    detail = _printable(record.detail)
+    match record.result:
+        case InterventionResult.SUCCESS:
+            return f"{PREFIX} ✅ Intervention successful - agent resumed ({detail})"
+        case InterventionResult.ESCALATED:
+            return f"{PREFIX} 📣 Escalated: {detail}"
+        case InterventionResult.PARTIAL_SUCCESS:
+            return f"{PREFIX} 🔎 {detail}"
+        case InterventionResult.SKIPPED:
+            return f"{PREFIX} Intervention skipped: {event.strategy.upper()} ({detail})"
+    return f"{PREFIX} ❌ Intervention failed: {event.strategy.upper()} ({detail})"
+
+
+def _intervention_commentator(
+    write: Callable[[str], None],
+) -> Callable[[InterventionEvent], None]:
+    def subscriber(event: InterventionEvent) -> None:
+        line = comment_intervention(event)
+        if line is not None:
+            write(line)
+
+    return subscriber
 
 
 def comment_warning(finding: LoopFinding) -> str:

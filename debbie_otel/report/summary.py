@@ -26,6 +26,11 @@ class MethodTimes:
         self.errors = 0
         self.times: deque[float] = deque(maxlen=_RECENT)
 
+    def completed(self, started_ns: int, ended_ns: int) -> None:
+        """Add a call that has been completed."""
+        self.calls += 1
+        self.times.append((ended_ns - started_ns) / 1e6)
+
     def add(self, call: Call) -> None:
         """Add a call that has ended."""
         self.calls += 1
@@ -88,7 +93,12 @@ class Summary:
 
     def _call_ended(self, event: ev.CallEnded) -> None:
         call = event.call
-        self._method(call.method).add(call)
+        times = self.methods.get(call.method) or self._method(call.method)
+        if call.outcome is Outcome.COMPLETED and not call.is_rpc_error and call.response_bytes:
+            times.completed(call.started_ns, event.time_ns)  # as nearly all
+            self.messages[MessageType.RESPONSE] += 1
+            return
+        times.add(call)
         if call.response_bytes:
             self.messages[MessageType.ERROR if call.is_rpc_error else MessageType.RESPONSE] += 1
         self.errors += call.outcome is Outcome.FAILED

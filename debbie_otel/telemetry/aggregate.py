@@ -32,6 +32,8 @@ from debbie_otel import semconv
 
 Key = tuple[Any, ...]
 KeyToAttributes = Callable[[Key], Mapping[str, Any]]
+Measured = Callable[[float, Mapping[str, Any], int, int], None]
+"""Takes a measurement, its attributes, and trace and span id (zeros without a sampled span)."""
 
 
 class Sums:
@@ -61,15 +63,45 @@ class Sums:
         ]
 
 
-class _Series:
-    __slots__ = ("buckets", "exemplars", "maximum", "minimum", "total")
+class Series:
+    """The histogram of one set of attributes."""
 
-    def __init__(self, size: int) -> None:
+    __slots__ = ("_bounds", "buckets", "exemplars", "maximum", "minimum", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        size = len(bounds) + 1
+        self._bounds = bounds
         self.buckets = [0] * size
         self.total = 0.0
         self.minimum = float("inf")
         self.maximum = 0.0
         self.exemplars: list[tuple[float, int, int, int] | None] = [None] * size
+
+    def add(self, value: float, trace_id: int = 0, span_id: int = 0, time_ns: int = 0) -> None:
+        """Add a measurement; a sampled trace becomes the exemplar of its bucket."""
+        index = bisect_left(self._bounds, value)
+        self.buckets[index] += 1
+        self.total += value
+        if value < self.minimum:
+            self.minimum = value
+        if value > self.maximum:
+            self.maximum = value
+        if trace_id:
+            self.exemplars[index] = (value, time_ns, trace_id, span_id)
+
+
+class PassedSeries:
+    """As `Series`, where somebody else's histogram takes the measurements."""
+
+    __slots__ = ("_attributes", "_measured")
+
+    def __init__(self, measured: Measured, attributes: Mapping[str, Any]) -> None:
+        self._measured = measured
+        self._attributes = attributes
+
+    def add(self, value: float, trace_id: int = 0, span_id: int = 0, _time_ns: int = 0) -> None:
+        """Pass a measurement on."""
+        self._measured(value, self._attributes, trace_id, span_id)
 
 
 class Histograms:
@@ -91,29 +123,32 @@ class Histograms:
         bounds: tuple[float, ...] = semconv.DURATION_BUCKETS,
     ) -> None:
         self.name = name
-        self._unit = unit
-        self._description = description
-        self._bounds = bounds
+        self.unit = unit
+        self.description = description
+        self.bounds = bounds
         self._attributes = attributes
-        self._series: dict[Key, _Series] = {}
+        self._passed_to: Measured | None = None
+        self._series: dict[Key, Series] = {}
         self._reported: dict[Key, tuple[list[int], float]] = {}
 
     def record(
         self, key: Key, value: float, trace_id: int = 0, span_id: int = 0, time_ns: int = 0
     ) -> None:
-        """Add a measurement; a sampled trace becomes the exemplar of its bucket."""
+        """Add a measurement, see `Series.add`."""
+        self.series(key).add(value, trace_id, span_id, time_ns)
+
+    def series(self, key: Key) -> Series | PassedSeries:
+        """Return what takes the measurements of a key; it may be kept."""
+        if self._passed_to is not None:
+            return PassedSeries(self._passed_to, self._attributes(key))
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = _Series(len(self._bounds) + 1)
-        index = bisect_left(self._bounds, value)
-        series.buckets[index] += 1
-        series.total += value
-        if value < series.minimum:
-            series.minimum = value
-        if value > series.maximum:
-            series.maximum = value
-        if trace_id:
-            series.exemplars[index] = (value, time_ns, trace_id, span_id)
+            series = self._series[key] = Series(self.bounds)
+        return series
+
+    def pass_on(self, measured: Measured) -> None:
+        """Have measurements taken by somebody else's histogram from now on."""
+        self._passed_to = measured
 
     def collect(self, start_ns: int, now_ns: int, temporality: AggregationTemporality) -> Metric:
         """Return everything so far, or since the last collection where that is asked for."""
@@ -139,7 +174,7 @@ class Histograms:
                     count=sum(buckets),
                     sum=total,
                     bucket_counts=buckets,
-                    explicit_bounds=self._bounds,
+                    explicit_bounds=self.bounds,
                     min=minimum,
                     max=maximum,
                     exemplars=[
@@ -149,7 +184,7 @@ class Histograms:
                 )
             )
         data = HistogramData(data_points=points, aggregation_temporality=temporality)
-        return Metric(self.name, self._description, self._unit, data)
+        return Metric(self.name, self.description, self.unit, data)
 
 
 class MergingReader(PeriodicExportingMetricReader):

@@ -31,11 +31,11 @@ from opentelemetry.exporter.otlp.proto.http import metric_exporter as http_metri
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_traces
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from debbie_otel.telemetry.otlp import encode_spans
 from debbie_otel.telemetry.otlp_json import span_lines
+from debbie_otel.telemetry.spans import FinishedSpan, readable
 
 _logger = logging.getLogger(__name__)
 
@@ -69,10 +69,15 @@ class ExportProblem(msgspec.Struct, frozen=True):
     retry_after: float = 0.0
 
 
-class GrpcSpanExporter(grpc_traces.OTLPSpanExporter):
+class DirectSpanExporter:
+    """Mix-in of the exporters that take spans of ours as they are."""
+
+
+class GrpcSpanExporter(DirectSpanExporter, grpc_traces.OTLPSpanExporter):
     """OTLP/gRPC, sending bytes that are encoded here. `problem` says why an export failed."""
 
     problem: ExportProblem | None = None
+    _encodes = False
 
     def __init__(self, endpoint: str | None = None) -> None:
         # No code counts as worth a retry inside the SDK, because the spool retries, and better.
@@ -83,11 +88,14 @@ class GrpcSpanExporter(grpc_traces.OTLPSpanExporter):
             channel: Any = self._channel
             self._client: Any = self._stub(channel)
             self._translate_data: Any = encode_spans
+            self._encodes = True
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[FinishedSpan]) -> SpanExportResult:
         """Send one batch, once."""
         self.problem = None
-        return super().export(spans)
+        if not self._encodes:
+            return super().export([readable(span) for span in spans])
+        return super().export(spans)  # type: ignore[arg-type]  # encode_spans takes them
 
     def _note(self, error: Any) -> None:
         code = error.code()
@@ -123,7 +131,7 @@ def _retry_delay(error: Any) -> float:
     return 0.0
 
 
-class HttpSpanExporter(http_traces.OTLPSpanExporter):
+class HttpSpanExporter(DirectSpanExporter, http_traces.OTLPSpanExporter):
     """OTLP/HTTP with protobuf bodies that are encoded here.
 
     `problem` says why an export failed.
@@ -131,11 +139,11 @@ class HttpSpanExporter(http_traces.OTLPSpanExporter):
 
     problem: ExportProblem | None = None
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[FinishedSpan]) -> SpanExportResult:
         """Send one batch; the SDK's client retries it for some seconds."""
         client: Any = getattr(self, "_client", None)
         if self._shutdown or not hasattr(client, "export"):
-            return super().export(spans)
+            return super().export([readable(span) for span in spans])
         result = client.export(encode_spans(spans))
         if getattr(result, "success", False):
             self.problem = None
@@ -259,7 +267,7 @@ class LinesFile:
             self.path.unlink()
 
 
-class FileSpanExporter(SpanExporter):
+class FileSpanExporter(DirectSpanExporter, SpanExporter):
     """Appends spans to `DIR/traces.jsonl`, a line per batch; never raises."""
 
     problem: ExportProblem | None = None
@@ -267,7 +275,7 @@ class FileSpanExporter(SpanExporter):
     def __init__(self, directory: Path, max_bytes: int = 64 << 20, files: int = 4) -> None:
         self.file = LinesFile(directory, "traces", max_bytes, files)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[FinishedSpan]) -> SpanExportResult:
         """Write one batch."""
         if self.file.append(span_lines(spans)):
             self.problem = None

@@ -15,16 +15,15 @@ from debbie_otel import semconv
 from debbie_otel.core.dialect import Dialect
 from debbie_otel.telemetry.aggregate import Sums
 from debbie_otel.telemetry.instruments import Instruments, OpenCalls
-from debbie_otel.telemetry.pipeline import Pipeline
+from debbie_otel.telemetry.outlet import Outlet, SpanSink
 from debbie_otel.telemetry.recorder import RecorderOptions
-from debbie_otel.telemetry.spans import SpanWriter
 
 
 class Service(msgspec.Struct, frozen=True):
     """Where the telemetry of one dialect goes."""
 
     name: str
-    writer: SpanWriter
+    writer: SpanSink
     instruments: Instruments
 
 
@@ -42,7 +41,7 @@ class TelemetryHub:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Outlet,
         options: RecorderOptions,
         method_limit: int,
         open_calls: Callable[[str], OpenCalls],
@@ -103,11 +102,5 @@ class TelemetryHub:
                 "Resident memory of the agent's process and its children.",
             )
         pipeline.add_histograms(name, instruments.histograms)
-        writer = SpanWriter(
-            pipeline.on_end,
-            pipeline.resource(name),
-            pipeline.scope,
-            pipeline.sampler,
-            pipeline.id_generator,
-        )
-        return Service(name, writer, instruments)
+        return Service(name, pipeline.writer(name), instruments)
+

@@ -8,17 +8,16 @@ is never a session or request id on a metric.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from debbie_otel import semconv
-from debbie_otel.core.message import InterceptedMessage, MessageDirection
+from debbie_otel.core.events import MessageSeen
+from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import Call, SessionInfo, Tool, Turn
-from debbie_otel.telemetry.aggregate import Histograms, Key, Sums
-
-_SERVER = MessageDirection.CLIENT_TO_SERVER
+from debbie_otel.telemetry.aggregate import Histograms, Key, PassedSeries, Series, Sums
 
 
 class Names:
@@ -46,6 +45,25 @@ class OpenCalls(msgspec.Struct, frozen=True):
 
     count: int = 0
     oldest_age: float = 0.0
+
+
+class InterventionFacts(Protocol):
+    """What is measured of an intervention: an `InterventionRecord`."""
+
+    @property
+    def strategy(self) -> str: ...  # noqa: D102 - as there
+    @property
+    def alert_type(self) -> str: ...  # noqa: D102
+    @property
+    def result(self) -> str: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+    @property
+    def ended_ns(self) -> int: ...  # noqa: D102
+    @property
+    def duration(self) -> float: ...  # noqa: D102
+    @property
+    def recovery_seconds(self) -> float | None: ...  # noqa: D102
 
 
 class Instruments:
@@ -82,12 +100,19 @@ class Instruments:
         self._tools = Names(limit)
         self._agents = Names(limit)
         self._errors = Names(limit)
+        self._strategies = Names(limit)
+        self._alert_types = Names(limit)
         self._messages: dict[Key, list[int]] = {}
+        # The same sums, and the series of calls without an error, by the names on the wire.
+        self._message_sums: dict[Key, list[int]] = {}
+        self._answered: dict[tuple[bool, str], Series | PassedSeries] = {}
         self._alerts = Sums(_alert_attributes)
         self._alerts_active = Sums(_alert_attributes)
         self._tool_counts = Sums(
             lambda key: {semconv.GEN_AI_TOOL_NAME: key[0], semconv.TOOL_OUTCOME: key[1]}
         )
+        self._interventions = Sums(_intervention_attributes)
+        self._tool_loops = Sums(lambda key: {semconv.GEN_AI_TOOL_NAME: key[0]})
         self._tokens = Sums(
             lambda key: {semconv.GEN_AI_AGENT_NAME: key[0], semconv.GEN_AI_TOKEN_TYPE: key[1]}
         )
@@ -96,8 +121,10 @@ class Instruments:
             if mcp
             else (semconv.METRIC_RPC_SERVER_DURATION, semconv.METRIC_RPC_CLIENT_DURATION)
         )
-        self._served = self._histogram(served, "Calls by the client.", self._call_attributes)
-        self._made = self._histogram(made, "Calls by the server.", self._call_attributes)
+        self._served = self._histogram(
+            served, "Calls, seen at their server.", self._call_attributes
+        )
+        self._made = self._histogram(made, "Calls, seen at their client.", self._call_attributes)
         self._tool_time = self._histogram(
             semconv.METRIC_TOOL_DURATION,
             "Executions of tools, where the wire tells their times.",
@@ -122,10 +149,29 @@ class Instruments:
             lambda key: {semconv.SESSION_END_REASON: key[0]},
         )
 
+        self._intervention_time = self._histogram(
+            semconv.METRIC_INTERVENTION_DURATION,
+            "Interventions, from the attempt to its outcome.",
+            _intervention_attributes,
+        )
+        self._recovery_time = self._histogram(
+            semconv.METRIC_RECOVERY_TIME,
+            "From an alert to the agent's first move after an intervention that helped.",
+            _intervention_attributes,
+        )
+
     @property
     def histograms(self) -> list[Histograms]:
         """What a `MergingReader` is to collect."""
-        return [self._served, self._made, self._tool_time, self._turn_time, self._session_time]
+        return [
+            self._served,
+            self._made,
+            self._tool_time,
+            self._turn_time,
+            self._session_time,
+            self._intervention_time,
+            self._recovery_time,
+        ]
 
     def register(self, meter: Meter) -> None:
         """Offer the counters and levels to a meter."""
@@ -135,6 +181,15 @@ class Instruments:
             semconv.METRIC_IO, [self._message_bytes], "By", "Payload of messages, decompressed."
         )
         counter(semconv.METRIC_TOOLS, [self._tool_counts], "{execution}", "Executions of tools.")
+        counter(
+            semconv.METRIC_TOOL_LOOPS, [self._tool_loops], "{loop}", "Loops that alerts fired for."
+        )
+        counter(
+            semconv.METRIC_INTERVENTIONS,
+            [self._interventions],
+            "{intervention}",
+            "Attempts to help, and what came of them.",
+        )
         counter(semconv.METRIC_TOKENS, [self._tokens], "{token}", "Tokens that agents reported.")
         counter(
             semconv.METRIC_UNINSPECTED,
@@ -165,29 +220,41 @@ class Instruments:
 
     # -- what happens ------------------------------------------------------------------------
 
-    def message(self, message: InterceptedMessage) -> None:
+    def message_seen(self, event: MessageSeen) -> None:
         """Count a message and its bytes."""
-        method = message.method
-        key = (message.direction, message.type, method and self._methods(method))
-        try:
-            sums = self._messages[key]
-        except KeyError:
-            sums = self._messages[key] = [0, 0]
+        message = event.message
+        key = (message.direction, message.type, message.method)
+        sums = self._message_sums.get(key)
+        if sums is None:
+            sums = self._sums_of(key)
         sums[0] += 1
         sums[1] += message.size
 
-    def call(self, call: Call, trace_id: int = 0, span_id: int = 0) -> None:
-        """Measure a call that has ended."""
-        ended = call.ended_ns or call.started_ns
-        histogram = self._served if call.direction is _SERVER else self._made
-        error = call.error_type
-        histogram.record(
-            (self._methods(call.method), error and self._errors(error), call.error_code is None),
-            (ended - call.started_ns) / 1e9,
-            trace_id,
-            span_id,
-            ended,
-        )
+    def _sums_of(self, key: Key) -> list[int]:
+        direction, kind, method = key
+        known = method and self._methods(method)
+        sums = self._messages.setdefault((direction, kind, known), [0, 0])
+        if known == method:  # what has no name of its own would be without bounds
+            self._message_sums[key] = sums
+        return sums
+
+    def call(self, call: Call, served: bool, trace_id: int = 0, span_id: int = 0) -> None:
+        """Measure a call that has ended, as its server or as its client sees it."""
+        started = call.started_ns
+        ended = call.ended_ns or started
+        series = self._answered.get((served, call.method)) if call.error_type is None else None
+        if series is None:
+            series = self._series_of(call, served)
+        series.add((ended - started) / 1e9, trace_id, span_id, ended)
+
+    def _series_of(self, call: Call, served: bool) -> Series | PassedSeries:
+        histogram = self._served if served else self._made
+        method, error = self._methods(call.method), call.error_type
+        key = (method, error and self._errors(error), call.error_code is None)
+        series = histogram.series(key)
+        if error is None and call.error_code is None and method == call.method:
+            self._answered[served, method] = series
+        return series
 
     def tool(self, tool: Tool, trace_id: int = 0, span_id: int = 0) -> None:
         """Count an execution that has ended; measure it where its times are known."""
@@ -233,6 +300,30 @@ class Instruments:
             self._alerts.add(key)
         self._alerts_active.add(key, 1 if event == "alert" else -1)
 
+    def tool_loop(self, tool: str) -> None:
+        """Count a loop by what repeats in it."""
+        self._tool_loops.add((self._tools(tool),))
+
+    def intervention(
+        self,
+        record: InterventionFacts,
+        trace_id: int = 0,
+        span_id: int = 0,
+    ) -> None:
+        """Count an attempt that has its outcome, and measure it unless nothing was done."""
+        strategy, alert_type = (
+            self._strategies(record.strategy),
+            self._alert_types(record.alert_type),
+        )
+        result, ended = record.result, record.ended_ns
+        self._interventions.add((strategy, alert_type, result, record.reason or None))
+        if result != "skipped":
+            key = (strategy, alert_type, result, None)
+            self._intervention_time.record(key, record.duration, trace_id, span_id, ended)
+        if record.recovery_seconds is not None:
+            recovered = (strategy, alert_type, None, None)
+            self._recovery_time.record(recovered, record.recovery_seconds, trace_id, span_id, ended)
+
     # -- what is collected -------------------------------------------------------------------
 
     def _message_counts(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -277,6 +368,17 @@ class Instruments:
         name: str, description: str, attributes: Callable[[Key], dict[str, str]]
     ) -> Histograms:
         return Histograms(name, "s", description, attributes)
+
+
+def _intervention_attributes(key: Key) -> dict[str, str]:
+    return _without_none(
+        {
+            semconv.INTERVENTION_STRATEGY: key[0],
+            semconv.ALERT_TYPE: key[1],
+            semconv.INTERVENTION_RESULT: key[2],
+            semconv.INTERVENTION_REASON: key[3],
+        }
+    )
 
 
 def _alert_attributes(key: Key) -> dict[str, str]:

@@ -193,19 +193,8 @@ class LogEvents:
         events = self._of(service_name)
         if not events.ways:
             return
-        # Never the caller's current span: that is not one of ours.
-        span = INVALID_SPAN if span_context is None else NonRecordingSpan(span_context)
-        events.provider.get_logger(scope.name, scope.version, scope.schema_url).emit(
-            LogRecord(
-                timestamp=time_ns,
-                context=set_span_in_context(span, Context()),
-                severity_text=severity,
-                severity_number=SeverityNumber[severity],
-                body=_clean(body),
-                attributes={key: _clean(value) for key, value in attributes.items()},
-                event_name=event_name,
-            )
-        )
+        record = log_record(event_name, severity, body, attributes, time_ns, span_context)
+        events.provider.get_logger(scope.name, scope.version, scope.schema_url).emit(record)
 
     def flushes(self) -> list[Callable[[], bool]]:
         """Return what sends everything now, each to be called on a thread of its own."""
@@ -238,6 +227,28 @@ class LogEvents:
                 events.ways.append((processor, rescuing))
             self._services[name] = events
         return events
+
+
+def log_record(
+    event_name: str,
+    severity: LogSeverity,
+    body: str,
+    attributes: Mapping[str, AttributeValue],
+    time_ns: int,
+    span_context: SpanContext | None,
+) -> LogRecord:
+    """Return a log event; `LogEvents.emit` tells of the arguments."""
+    # Never the caller's current span: that is not one of ours.
+    span = INVALID_SPAN if span_context is None else NonRecordingSpan(span_context)
+    return LogRecord(
+        timestamp=time_ns,
+        context=set_span_in_context(span, Context()),
+        severity_text=severity,
+        severity_number=SeverityNumber[severity],
+        body=_clean(body),
+        attributes={key: _clean(value) for key, value in attributes.items()},
+        event_name=event_name,
+    )
 
 
 def log_lines(records: Sequence[ReadableLogRecord]) -> bytes:

@@ -32,12 +32,12 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
-from debbie_otel.telemetry.attributes import LayeredAttributes
+from debbie_otel.telemetry.spans import UNSET, FinishedSpan, OpenSpan
 
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-Scopes = dict[InstrumentationScope | None, list[ReadableSpan]]
+Scopes = dict[InstrumentationScope | None, list[FinishedSpan]]
 
 CACHED_ATTRIBUTES: Final = 4096
 CACHED_LENGTH: Final = 128  # longer texts hardly repeat, and would make the cache big
@@ -51,15 +51,19 @@ KINDS: Final = {id(kind): kind.value + 1 for kind in SpanKind}
 # --- what both formats share -------------------------------------------------------------------
 
 
-def grouped(spans: Iterable[ReadableSpan]) -> list[tuple[Resource, Scopes]]:
+def grouped(spans: Iterable[FinishedSpan]) -> list[tuple[Resource, Scopes]]:
     """Group by resource, then by scope, in order of first appearance.
 
     Hashing or comparing a resource is slow, so it is done once per object, not once per span.
     """
     groups: list[tuple[Resource, Scopes]] = []
-    buckets: dict[tuple[int, int], list[ReadableSpan]] = {}
+    buckets: dict[tuple[int, int], list[FinishedSpan]] = {}
     for span in spans:
-        resource, scope = span.resource, span.instrumentation_scope
+        scope: InstrumentationScope | None
+        if type(span) is OpenSpan:
+            resource, scope = span.origin.resource, span.origin.scope
+        else:
+            resource, scope = span.resource, span.instrumentation_scope
         bucket = buckets.get((id(resource), id(scope)))
         if bucket is None:
             scopes = next((s for r, s in groups if r is resource or r == resource), None)
@@ -81,7 +85,7 @@ def contents(span: ReadableSpan) -> tuple[types.Attributes, Sequence[Event], Seq
     return span._attributes, span._events, span._links  # noqa: SLF001
 
 
-def each(encode: Callable[[ReadableSpan], _T], spans: list[ReadableSpan]) -> list[_T]:
+def each(encode: Callable[[FinishedSpan], _T], spans: list[FinishedSpan]) -> list[_T]:
     """Encode all; a span that cannot be encoded is left out, and does not cost the others."""
     try:
         return [encode(span) for span in spans]
@@ -146,13 +150,13 @@ _TIMES: Final = Struct("<BQBQ")
 _FIXED64: Final = Struct("<BQ")
 _DOUBLE: Final = Struct("<Bd")
 _LOW: Final = (1 << 64) - 1
-_UNBOUNDED: Final = (dict, LayeredAttributes)  # can have dropped nothing
+_NO_STATUS: Final = b"\x7a\x00"
 
 _LOCAL_FLAGS: Final = b"\x85\x01" + _HAS_IS_REMOTE.to_bytes(4, "little")
 _REMOTE_FLAGS: Final = b"\x85\x01" + (_HAS_IS_REMOTE | _IS_REMOTE).to_bytes(4, "little")
 
 
-def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
+def encode_spans(spans: Sequence[FinishedSpan]) -> bytes:
     """Encode spans as an `ExportTraceServiceRequest`; never raises for what is in a span."""
     return b"".join(
         _field(b"\x0a", _resource_spans(resource, scopes)) for resource, scopes in grouped(spans)
@@ -182,7 +186,7 @@ def _resource_spans(resource: Resource, scopes: Scopes) -> bytes:
     return b"".join(parts)
 
 
-def _scope_spans(scope: InstrumentationScope | None, spans: list[ReadableSpan]) -> bytes:
+def _scope_spans(scope: InstrumentationScope | None, spans: list[FinishedSpan]) -> bytes:
     if scope is None:
         head, schema_url = b"", b""
     else:
@@ -192,52 +196,70 @@ def _scope_spans(scope: InstrumentationScope | None, spans: list[ReadableSpan]) 
     return b"".join((_field(b"\x0a", head), *each(_span, spans), schema_url))
 
 
-def _span(span: ReadableSpan) -> bytes:
+def _span(span: FinishedSpan) -> bytes:
     """Encode a span, with the tag and length that `ScopeSpans.spans` wants."""
+    return _own_span(span) if type(span) is OpenSpan else _sdk_span(span)
+
+
+def _own_span(span: OpenSpan) -> bytes:
+    """Encode a span of ours, which has no limits and so has dropped nothing."""
+    parent, shared = span.parent, span.shared
+    if shared.encoded is None:
+        shared.encoded = b"".join(_span_attributes(shared))
+    parts = [
+        _ids(span.trace_id, span.span_id, parent),
+        _name_and_kind(span.name, KINDS[id(span.kind)]),
+        _TIMES.pack(0x39, span.start_ns, 0x41, span.end_ns),
+        shared.encoded,
+        *_span_attributes(span.attributes),
+    ]
+    if span.state is not DEFAULT_TRACE_STATE:
+        parts.append(_text(b"\x1a", state_text(span.state)))
+    if span.events:
+        parts += [_field(b"\x5a", _event(event)) for event in span.events]
+    if span.links:
+        parts += [_field(b"\x6a", _link(link)) for link in span.links]
+    parts.append(_NO_STATUS if span.status is UNSET else _status(span.status))
+    parts.append(_REMOTE_FLAGS if parent is not None and parent[2] else _LOCAL_FLAGS)
+    body = b"".join(parts)
+    return b"\x12" + _varint(len(body)) + body
+
+
+def _sdk_span(span: ReadableSpan) -> bytes:
+    """Encode a span that the SDK made."""
     context, parent, status = span.get_span_context(), span.parent, span.status
     attributes, events, links = contents(span)
     if context is None:
         raise ValueError("a span without a context")
-    trace_id, span_id, trace_state = context[0], context[1], context[4]
-    high = trace_id >> 64
-    if parent is None:
-        ids = _IDS.pack(0x0A10, high, trace_id & _LOW, 0x1208, span_id)
-    else:
-        low = trace_id & _LOW
-        ids = _IDS_AND_PARENT.pack(0x0A10, high, low, 0x1208, span_id, 0x2208, parent[1])
     parts = [
-        ids,
+        _ids(context.trace_id, context.span_id, parent),
         _name_and_kind(span.name, KINDS[id(span.kind)]),
         _TIMES.pack(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        *_span_attributes(attributes or {}),
+        _text(b"\x1a", state_text(context.trace_state)),
     ]
-    if type(attributes) is LayeredAttributes:
-        shared = attributes.shared
-        if shared.encoded is None:
-            shared.encoded = b"".join(_span_attributes(shared))
-        parts.append(shared.encoded)
-        parts += _span_attributes(attributes.own)
-    elif attributes:
-        parts += _span_attributes(attributes)
-    if trace_state is not DEFAULT_TRACE_STATE:
-        parts.append(_text(b"\x1a", state_text(trace_state)))
-    if events:
-        parts += [_field(b"\x5a", _event(event)) for event in events]
-    if links:
-        parts += [_field(b"\x6a", _link(link)) for link in links]
-    if type(attributes) not in _UNBOUNDED or events or links:
-        parts.append(_count(b"\x50", span.dropped_attributes))
-        parts.append(_count(b"\x60", span.dropped_events))
-        parts.append(_count(b"\x70", span.dropped_links))
-    parts.append(_status(status) if status.status_code is not StatusCode.UNSET else b"\x7a\x00")
-    parts.append(_REMOTE_FLAGS if parent is not None and parent[2] else _LOCAL_FLAGS)
+    parts += [_field(b"\x5a", _event(event)) for event in events]
+    parts += [_field(b"\x6a", _link(link)) for link in links]
+    parts.append(_count(b"\x50", span.dropped_attributes))
+    parts.append(_count(b"\x60", span.dropped_events))
+    parts.append(_count(b"\x70", span.dropped_links))
+    parts.append(_NO_STATUS if status.status_code is StatusCode.UNSET else _status(status))
+    parts.append(_REMOTE_FLAGS if parent is not None and parent.is_remote else _LOCAL_FLAGS)
     return _field(b"\x12", b"".join(parts))
+
+
+def _ids(trace_id: int, span_id: int, parent: SpanContext | None) -> bytes:
+    high, low = trace_id >> 64, trace_id & _LOW
+    if parent is None:
+        return _IDS.pack(0x0A10, high, low, 0x1208, span_id)
+    return _IDS_AND_PARENT.pack(0x0A10, high, low, 0x1208, span_id, 0x2208, parent[1])
 
 
 def _span_attributes(attributes: Mapping[str, Any]) -> list[bytes]:
     parts: list[bytes] = []
     for key, value in attributes.items():
-        if type(value) is str and len(value) <= CACHED_LENGTH:
-            parts.append(_text_attribute(key, value))
+        if type(value) is str:
+            parts += _text_attribute(key, value)
         elif type(value) is int:
             parts.append(_int_attribute(key, value))
         else:
@@ -282,21 +304,20 @@ def _attribute(key: str, value: Any) -> bytes:
     return _field(b"\x4a", _key_value(key, value))
 
 
-@lru_cache(maxsize=CACHED_ATTRIBUTES)
-def _text_attribute(key: str, value: str) -> bytes:
-    # The same as _attribute, for the many ids that do not repeat.
+def _text_attribute(key: str, value: str) -> tuple[bytes, bytes]:
+    # The same as _attribute, in two parts, for the many ids that do not repeat. What does repeat
+    # is in the shared attributes, which are encoded once.
     text = value.encode("utf-8", "replace")
-    name = _key(key)
-    size = len(text)
-    if size > 125:
-        return _attribute(key, value)
-    body = b"%b\x12%c\x0a%c%b" % (name, size + 2, size, text)
-    return b"\x4a%b%b" % (_varint(len(body)), body)
+    return _text_head(key, len(text)), text
 
 
-@lru_cache(maxsize=1024)
-def _key(key: str) -> bytes:
-    return _text(b"\x0a", key)
+@lru_cache(maxsize=CACHED_ATTRIBUTES)
+def _text_head(key: str, size: int) -> bytes:
+    """Encode all that comes before the text of an attribute."""
+    tag = b"\x0a" + _varint(size)
+    name = _text(b"\x0a", key)
+    value = b"\x12" + _varint(len(tag) + size) + tag
+    return b"\x4a" + _varint(len(name) + len(value) + size) + name + value
 
 
 @lru_cache(maxsize=CACHED_ATTRIBUTES)

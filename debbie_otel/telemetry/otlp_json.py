@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import DEFAULT_TRACE_STATE, Link, Status, StatusCode
 
@@ -30,11 +30,12 @@ from debbie_otel.telemetry.otlp import (
     pairs_of,
     state_text,
 )
+from debbie_otel.telemetry.spans import FinishedSpan, readable
 
 _to_json = msgspec.json.Encoder().encode
 
 
-def span_lines(spans: Sequence[ReadableSpan]) -> bytes:
+def span_lines(spans: Sequence[FinishedSpan]) -> bytes:
     r"""Encode spans as one line of OTLP/JSON, `{"resourceSpans":[...]}\n`; never raises."""
     groups = [_json_group(resource, scopes) for resource, scopes in grouped(spans)]
     return _to_json({"resourceSpans": groups}) + b"\n"
@@ -50,7 +51,7 @@ def _json_group(resource: Resource, scopes: Scopes) -> dict[str, Any]:
     return group
 
 
-def _json_scope(scope: InstrumentationScope | None, spans: list[ReadableSpan]) -> dict[str, Any]:
+def _json_scope(scope: InstrumentationScope | None, spans: list[FinishedSpan]) -> dict[str, Any]:
     head: dict[str, Any] = {}
     encoded: dict[str, Any] = {"scope": head, "spans": each(_json_span, spans)}
     if scope is not None:
@@ -64,7 +65,8 @@ def _json_scope(scope: InstrumentationScope | None, spans: list[ReadableSpan]) -
     return encoded
 
 
-def _json_span(span: ReadableSpan) -> dict[str, Any]:
+def _json_span(finished: FinishedSpan) -> dict[str, Any]:
+    span = readable(finished)
     context, parent, status = span.get_span_context(), span.parent, span.status
     attributes, events, links = contents(span)
     if context is None:

@@ -8,6 +8,7 @@ provider per service name. What the OpenTelemetry variables say is read by the S
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -22,7 +23,7 @@ from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -32,8 +33,10 @@ from debbie_otel.telemetry import destination as destinations
 from debbie_otel.telemetry.aggregate import Histograms, MergingReader
 from debbie_otel.telemetry.destination import Destination
 from debbie_otel.telemetry.exporters import LastMetrics, LinesFile, metric_lines
+from debbie_otel.telemetry.health import ExportState, Health
 from debbie_otel.telemetry.logs import LogEvents
 from debbie_otel.telemetry.selection import Selection
+from debbie_otel.telemetry.spans import FinishedSpan, SpanWriter
 from debbie_otel.telemetry.spool import SpoolCounters, SpoolOptions, SpoolProcessor
 
 _logger = logging.getLogger(__name__)
@@ -95,6 +98,7 @@ class Pipeline:
         scope: The instrumentation scope of our spans.
         on_end: Takes a finished span; about a microsecond, never blocks, never raises.
         emit_event: Emits a log event, see `LogEvents.emit`; never blocks.
+        health: Debbie's own metrics; exported once `report_health` was called.
 
     """
 
@@ -107,7 +111,7 @@ class Pipeline:
         spool: SpoolOptions,
     ) -> None:
         self.destination = destination
-        self.scope = InstrumentationScope(semconv.SCOPE, _version(), semconv.SCHEMA_URL)
+        self.scope = our_scope()
         self._settings = settings
         self._spool_dir = data_dir / "spool"
         self._processors = [
@@ -119,13 +123,14 @@ class Pipeline:
         self._providers: dict[str, tuple[MeterProvider, list[Any]]] = {}
         self._logs = LogEvents(exporters.logs, self.resource, self.scope, self._spool_dir)
         self.emit_event = self._logs.emit
+        self.health = Health(self._export_state, self._spool_dir)
         self._resources: dict[str, Resource] = {}
         self._report: ShutdownReport | None = None
         # A provider of its own would run the spans; here it only reads the sampler's variables.
         provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
         self.sampler: Sampler = provider.sampler if self._processors else ALWAYS_OFF
         self.id_generator: IdGenerator = provider.id_generator
-        self._detected = Resource.create(dict(settings.resource))
+        self._detected = _detect(settings.resource)
         chosen = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
         self._chosen_name = settings.service_name or (str(chosen) if chosen else None)
         self._noise = _Quiet(_NOISY) if settings.tame_sdk_logs else None
@@ -161,6 +166,11 @@ class Pipeline:
             self._resources[name] = resource
         return resource
 
+    def writer(self, service_name: str) -> SpanWriter:
+        """Return what starts and ends the spans of a service."""
+        resource = self.resource(service_name)
+        return SpanWriter(self.on_end, resource, self.scope, self.sampler, self.id_generator)
+
     def meter(self, service_name: str) -> Meter:
         """Return the meter of a service, made when it is first asked for."""
         provider, _ = self._provider(service_name)
@@ -195,6 +205,26 @@ class Pipeline:
             total.retries += counters.retries
         return total
 
+    def report_health(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Export Debbie's own metrics from now on, also while no agent is there; once is enough.
+
+        Args:
+            loop: The one that passes the bytes.
+
+        """
+        self.health.register(self.meter(semconv.SERVICE_DEBBIE), loop)
+
+    def _export_state(self) -> ExportState:
+        counters = self.counters
+        return ExportState(
+            queued=sum(processor.queued for processor in self._processors),
+            capacity=sum(processor.capacity for processor in self._processors),
+            delivered=counters.exported,
+            dropped=counters.dropped,
+            spooled=counters.spooled,
+            failures=counters.retries,
+        )
+
     def flush(self, timeout: float) -> bool:
         """Send everything now; return whether all of it went out within `timeout` seconds."""
         millis = int(timeout * 1000)
@@ -216,6 +246,7 @@ class Pipeline:
         if self._report is not None:
             return self._report
         started = time.monotonic()
+        self.health.running = False
         seconds = self._settings.flush_timeout if timeout is None else timeout
         patience = seconds * (1 - _SHUTDOWN_MARGIN)
         calls: list[Callable[[], Any]] = [
@@ -249,6 +280,18 @@ class Pipeline:
                     _logger.warning("the last metrics, not delivered, are in %s", file.path)
 
 
+def _detect(given: Mapping[str, str | int | float | bool]) -> Resource:
+    try:
+        return Resource.create(dict(given))
+    except RuntimeError:  # its detectors run on threads, and none starts once the main one is over
+        return OTELResourceDetector().detect().merge(Resource(dict(given)))
+
+
+def our_scope() -> InstrumentationScope:
+    """Return the instrumentation scope of all that we record."""
+    return InstrumentationScope(semconv.SCOPE, _version(), semconv.SCHEMA_URL)
+
+
 def _version() -> str | None:
     try:
         return version("debbie-otel")
@@ -256,11 +299,11 @@ def _version() -> str | None:
         return None
 
 
-def _fan_out(sinks: list[Callable[[ReadableSpan], None]]) -> Callable[[ReadableSpan], None]:
+def _fan_out(sinks: list[Callable[[FinishedSpan], None]]) -> Callable[[FinishedSpan], None]:
     if len(sinks) == 1:
         return sinks[0]
 
-    def on_end(span: ReadableSpan) -> None:
+    def on_end(span: FinishedSpan) -> None:
         for sink in sinks:
             sink(span)
 
@@ -279,11 +322,15 @@ def _all_within(calls: list[Callable[[], Any]], timeout: float) -> bool:
             results.append(False)
 
     threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
-    for thread in threads:
-        thread.start()
+    for thread, call in zip(threads, calls, strict=True):
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is about to end, and starts no thread any more
+            run(call)
     deadline = time.monotonic() + timeout
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
     return len(results) == len(calls) and all(results)
 
 

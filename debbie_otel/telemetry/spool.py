@@ -27,15 +27,20 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_MAX_QUEUE_SIZE,
     OTEL_BSP_SCHEDULE_DELAY,
 )
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.telemetry.exporters import ExportProblem, FileSpanExporter
+from debbie_otel.telemetry.exporters import (
+    DirectSpanExporter,
+    ExportProblem,
+    FileSpanExporter,
+)
+from debbie_otel.telemetry.spans import FinishedSpan, OpenSpan, readable
 
 _logger = logging.getLogger(__name__)
 
-Batch = list[ReadableSpan]
+Batch = list[FinishedSpan]
 
 _LAST_CHANCE = 1.0
 """Seconds at shutdown for a receiver that has been failing; one that works gets more."""
@@ -115,9 +120,10 @@ class SpoolProcessor(SpanProcessor):
         self.counters = SpoolCounters()
         self.file = FileSpanExporter(directory)
         self._exporter = exporter
+        self._direct = isinstance(exporter, DirectSpanExporter)
         self._options = options or SpoolOptions()
         self._name = name
-        self._queue: deque[ReadableSpan] = deque(maxlen=self._options.queue)
+        self._queue: deque[FinishedSpan] = deque(maxlen=self._options.queue)
         self._capacity, self._batch = self._options.queue, self._options.batch
         self._in_flight: Batch | None = None
         self._lock = threading.Lock()  # guards _in_flight and the counters, never an export
@@ -136,11 +142,12 @@ class SpoolProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Do nothing."""
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue a sampled span; never blocks on the exporter."""
-        context = span.get_span_context()
-        if context is None or not context[3] & 1:
-            return
+    def on_end(self, span: FinishedSpan) -> None:
+        """Queue a span if it was sampled; never blocks on the exporter."""
+        if type(span) is not OpenSpan:  # ours would not be here
+            context = span.get_span_context()
+            if context is None or not context.trace_flags & 1:
+                return
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._capacity or self._closing:
@@ -166,6 +173,11 @@ class SpoolProcessor(SpanProcessor):
     def queued(self) -> int:
         """Spans that wait, without the batch under way."""
         return len(self._queue)
+
+    @property
+    def capacity(self) -> int:
+        """Spans that can wait."""
+        return self._capacity
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Send everything now; return whether it was delivered (or spooled) in time."""
@@ -217,18 +229,32 @@ class SpoolProcessor(SpanProcessor):
             while not self._closing:
                 timed_out = not self._wake.wait(self._options.delay)
                 self._wake.clear()
-                hurried = self._hurry.is_set()
-                if hurried:
+                if self._hurry.is_set():
                     self._hurry.clear()
-                if not self._deliver_queue(1 if timed_out or hurried else self._batch):
+                    going_on = self._deliver_all()
+                else:
+                    # What comes while the rest is sent waits for its own time, or for a batch of
+                    # its own: else a busy wire has exports of a few spans, one after the other.
+                    going_on = self._deliver_queue(len(self._queue) if timed_out else 0)
+                if not going_on:
                     return  # shutdown takes over what is in flight and in the queue
-            self._deliver_queue(1)
+            self._deliver_all()
 
-    def _deliver_queue(self, least: int) -> bool:
-        """Deliver batches while at least so many spans wait; False if the end came first."""
-        while len(self._queue) >= least and not self._abandoned:
+    def _deliver_all(self) -> bool:
+        """Deliver until nothing waits; return False if the end came first."""
+        going_on = self._deliver_queue(len(self._queue))
+        while going_on and self._queue and not self._abandoned:
+            going_on = self._deliver_queue(len(self._queue))
+        return going_on
+
+    def _deliver_queue(self, rest: int) -> bool:
+        """Deliver the oldest `rest` spans, and all whole batches; False if the end came first."""
+        while (rest > 0 or len(self._queue) >= self._batch) and not self._abandoned:
             batch = self._take()
-            if batch and not self._deliver(batch):
+            if not batch:
+                break
+            rest -= len(batch)
+            if not self._deliver(batch):
                 return False
             if len(self._queue) < self._capacity // 2:
                 self._full = False
@@ -272,12 +298,17 @@ class SpoolProcessor(SpanProcessor):
 
     def _export(self, batch: Batch) -> ExportProblem | None:
         try:
-            if self._exporter.export(batch) is SpanExportResult.SUCCESS:
+            if self._send(batch) is SpanExportResult.SUCCESS:
                 return None
         except Exception as error:  # noqa: BLE001 - any exporter's any fault
             return ExportProblem(repr(error))
         problem: Any = getattr(self._exporter, "problem", None)
         return problem if isinstance(problem, ExportProblem) else ExportProblem("failed")
+
+    def _send(self, batch: Batch) -> SpanExportResult:
+        if self._direct:
+            return self._exporter.export(batch)  # type: ignore[arg-type]  # it takes ours
+        return self._exporter.export([readable(span) for span in batch])
 
     def _settle(self, batch: Batch, *, exported: bool) -> bool:
         """Take the batch off; return False if shutdown has taken it already."""

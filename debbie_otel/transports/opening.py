@@ -28,7 +28,7 @@ class Owner(Protocol):
     def accepted(self, connection: ClientConnection) -> str | None:
         """Start connecting the upstream; or return why the connection is refused."""
 
-    def observer_for(self, peer: str) -> ByteObserver | None:
+    def observer_for(self, connection: ClientConnection) -> ByteObserver | None:
         """Return a new observer."""
 
     def observer_failed(self, error: Exception) -> None:
@@ -129,7 +129,7 @@ class ClientConnection(Connection):
         if refusal is not None:
             self.refuse("503 Service Unavailable", refusal)
             return
-        observer = self._owner.observer_for(self.peer)
+        observer = self._owner.observer_for(self)
         if observer is not None:
             self.observe(observer)
 

@@ -15,7 +15,8 @@ import os
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from debbie_otel.core.message import MessageDirection
@@ -47,45 +48,148 @@ class ByteObserver(Protocol):
         """Both transports are closed; `error` says why if that was not in order."""
 
 
+_Show = Callable[[MessageDirection, bytes], None]
+
+
+class Diversion(Protocol):
+    """What the bytes of a direction go through before they are written."""
+
+    def receive(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes; yield what is to be written, in bounded pieces. Must not raise."""
+
+    def drained(self) -> None:
+        """Take note that all of it is written: now the diversion can be ended."""
+
+    def finish(self) -> bytes:
+        """Return what is still kept: the source sends no more."""
+
+
+class Actor(Protocol):
+    """What acts on a connection, and is told of its ends."""
+
+    def upstream_ended(self, error: str | None) -> bool:
+        """Take note, before the client hears of it; return whether the client is to go on."""
+
+    def closed(self) -> None:
+        """Take note that both sides are closed."""
+
+
 class Flow:
     """One direction of a connection: what comes from its source goes to its sink.
 
-    `forward` is the seam where a direction can be made to do more than pass bytes on.
+    `forward` passes bytes on and shows them; with a diversion, what that makes of them is passed
+    on instead, and it is the diversion's part to show anything.
     """
 
-    __slots__ = ("_connection", "_observe", "_write", "direction", "ended", "sink")
+    __slots__ = (
+        "_arrived",
+        "_connection",
+        "_direct",
+        "_diversion",
+        "_observe",
+        "_pieces",
+        "_shown",
+        "_write",
+        "direction",
+        "ended",
+        "sink",
+    )
 
     def __init__(self, connection: Connection, direction: MessageDirection, sink: Side) -> None:
         self.direction = direction
         self.sink = sink
         self.ended = False
         self._connection = connection
-        self._write: Callable[[bytes], object] = sink.write
-        self._observe: Callable[[MessageDirection, bytes], None] | None = None
+        # `_write` and `_observe` are what `forward` calls; `_direct` and `_shown`, what they are
+        # without a diversion.
+        self._direct: Callable[[bytes], object] = sink.write
+        self._write: Callable[[bytes], object] = self._direct
+        self._shown: _Show | None = None
+        self._observe: _Show | None = None
+        self._diversion: Diversion | None = None
+        self._pieces: Iterator[bytes] | None = None
+        self._arrived: deque[bytes] | None = None
 
     def attach(self, observer: ByteObserver | None) -> None:
         """Show this direction's bytes to an observer from now on, or to none."""
-        self._observe = None if observer is None else observer.data_received
+        self._shown = None if observer is None else observer.data_received
+        if self._diversion is None:
+            self._observe = self._shown
 
     def sink_connected(self, transport: asyncio.Transport) -> None:
         """Write to this transport from now on."""
-        self._write = transport.write
+        self._direct = transport.write
+        if self._diversion is None:
+            self._write = self._direct
 
     def forward(self, data: bytes) -> None:
         """Pass bytes on, then show them to the observer."""
+        observe = self._observe  # a diversion that ends with these bytes has shown them itself
         self._write(data)
-        if self._observe is not None:
+        if observe is not None:
             try:
-                self._observe(self.direction, data)
+                observe(self.direction, data)
             except Exception as error:  # noqa: BLE001 - whatever it is, the bytes go on
                 self._connection.drop_observer(error)
+
+    def divert(self, diversion: Diversion) -> None:
+        """Send all further bytes through a diversion, and show them to nobody."""
+        self._diversion = diversion
+        self._arrived = deque()
+        self._write = self._write_through
+        self._observe = None
+
+    def straighten(self) -> None:
+        """End the diversion; only from its `drained`, or while nothing goes through it."""
+        self._diversion = self._arrived = None
+        self._write = self._direct
+        self._observe = self._shown
+
+    def insert(self, data: bytes) -> None:
+        """Write bytes that did not come from the source."""
+        if data:
+            self._direct(data)
+
+    def resume(self) -> None:
+        """Go on writing: there is room again."""
+        if self._pieces is not None:
+            self._pump()
+
+    def drain(self) -> None:
+        """Write all that has come in, room or not: there will be no more."""
+        if self._diversion is not None:
+            self._pump(patient=False)
 
     def end(self) -> None:
         """Pass on that the source sends no more."""
         if not self.ended:
+            self.drain()
+            if self._diversion is not None:
+                self.insert(self._diversion.finish())
             self.ended = True
             self.sink.end()
             self._connection.show_eof(self.direction)
+
+    def _write_through(self, data: bytes) -> None:
+        if self._arrived is not None:
+            self._arrived.append(data)
+        if self._pieces is None:
+            self._pump()
+
+    def _pump(self, *, patient: bool = True) -> None:
+        """Write what the diversion yields, as long as there is room."""
+        while (diversion := self._diversion) is not None and self._arrived is not None:
+            if self._pieces is None:
+                if not self._arrived:
+                    return
+                self._pieces = iter(diversion.receive(self._arrived.popleft()))
+            for piece in self._pieces:
+                self._direct(piece)
+                if patient and not self.sink.writable:
+                    return
+            self._pieces = None
+            if not self._arrived:
+                diversion.drained()
 
 
 class Side(asyncio.Protocol):
@@ -115,9 +219,13 @@ class Side(asyncio.Protocol):
         if self._connection is None:
             transport.abort()  # the client left while the upstream was being connected
             return
+        self.adopt(transport)
+        self._connection.made(self)
+
+    def adopt(self, transport: asyncio.Transport) -> None:
+        """Be the protocol of this transport."""
         self.transport = transport
         self.tls = transport.get_extra_info("sslcontext") is not None
-        self._connection.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
@@ -137,7 +245,7 @@ class Side(asyncio.Protocol):
         """Read again what will be written here."""
         self.writable = True
         if self._connection is not None:
-            self._connection.opposite(self).resume_reading()
+            self._connection.resumed(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the transport."""
@@ -229,7 +337,9 @@ class Connection(ABC):
 
     __slots__ = (
         "__weakref__",
+        "_frozen",
         "_observer",
+        "actor",
         "client",
         "downward",
         "error",
@@ -245,6 +355,8 @@ class Connection(ABC):
         self.downward = Flow(self, MessageDirection.SERVER_TO_CLIENT, self.client)
         self.peer = ""
         self.error: str | None = None
+        self.actor: Actor | None = None
+        self._frozen = False
         self._observer: ByteObserver | None = None
 
     def observe(self, observer: ByteObserver) -> None:
@@ -257,6 +369,42 @@ class Connection(ABC):
         """Return the other side."""
         return self.upstream if side is self.client else self.client
 
+    def resumed(self, side: Side) -> None:
+        """Write on to a side that has room again, and read on from the other."""
+        flow = self.downward if side is self.client else self.upward
+        if side.writable:
+            flow.resume()
+        if side.writable and not (self._frozen and side is self.upstream):
+            self.opposite(side).resume_reading()
+
+    def freeze(self) -> None:
+        """Leave the client's further bytes in the kernel until `thaw`."""
+        self._frozen = True
+        self.client.pause_reading()
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self._frozen = False
+        self.resumed(self.upstream)
+
+    def replace_upstream(self, transport: asyncio.Transport) -> asyncio.Transport | None:
+        """Put another transport in the upstream's place.
+
+        Returns:
+            The one that was there, which is nobody's now; None if it is lost already.
+
+        """
+        old, self.upstream = self.upstream, Side(self, "upstream")
+        self.upstream.adopt(transport)
+        transport.set_protocol(self.upstream)
+        self.upstream.receive = self.downward.forward
+        self.upward.sink = self.upstream
+        self.upward.sink_connected(transport)
+        if not self.client.writable:
+            transport.pause_reading()
+        old.detach()
+        return old.transport
+
     @abstractmethod
     def made(self, side: Side) -> None:
         """Take note that a side is connected."""
@@ -264,6 +412,9 @@ class Connection(ABC):
     def ended(self, side: Side) -> bool:
         """Pass on that a side sends no more; return whether it can still be written to."""
         flow = self.upward if side is self.client else self.downward
+        flow.drain()
+        if side is self.upstream and self._goes_on_without(None):
+            return False
         flow.end()
         if self.upward.ended and self.downward.ended:
             self.client.close()
@@ -275,6 +426,9 @@ class Connection(ABC):
         """Close the other side in the way this one was closed."""
         if exc is not None and self.error is None:
             self.error = f"{side.name}: {exc or type(exc).__name__}"
+        (self.upward if side is self.client else self.downward).drain()
+        if side is self.upstream and self._goes_on_without(self.error):
+            return
         other = self.opposite(side)
         if other.transport is None:
             self.finish()
@@ -285,6 +439,12 @@ class Connection(ABC):
 
     def finish(self) -> None:
         """Tell the observer that both sides are closed, and let go of it."""
+        if self.actor is not None:
+            try:
+                self.actor.closed()
+            except Exception as error:  # noqa: BLE001 - the tap goes on without it
+                self.observer_failed(error)
+            self.actor = None
         observer, self._observer = self._observer, None
         if observer is not None:
             try:
@@ -295,6 +455,16 @@ class Connection(ABC):
         self.client.detach()
         self.upstream.detach()
         del self.upward, self.downward
+
+    def _goes_on_without(self, error: str | None) -> bool:
+        """Tell the actor that the upstream has ended; return whether the client is to go on."""
+        if self.actor is None:
+            return False
+        try:
+            return self.actor.upstream_ended(error)
+        except Exception as failure:  # noqa: BLE001 - the end goes its way
+            self.observer_failed(failure)
+            return False
 
     def show_eof(self, direction: MessageDirection) -> None:
         """Tell the observer of a half-close."""

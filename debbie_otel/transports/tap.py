@@ -23,6 +23,7 @@ import msgspec
 from debbie_otel.core.rewrite import RequestRewriter
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.transports.addresses import Address, Upstream
+from debbie_otel.transports.dialer import Dialer
 from debbie_otel.transports.opening import ClientConnection
 from debbie_otel.transports.splice import ByteObserver
 from debbie_otel.transports.tasks import TaskSet
@@ -67,7 +68,7 @@ class Tap:
     Args:
         listen: Where to accept clients.
         upstream: The server.
-        observer_factory: Called with the client's address for every connection.
+        observer_factory: Called with every new connection.
         limits: Numbers and times.
         listen_tls: Accept TLS with this context; None for plain TCP.
         upstream_tls: Context for an upstream that speaks TLS; None for the default one.
@@ -76,6 +77,7 @@ class Tap:
 
     Attributes:
         counters: What has happened so far.
+        dialer: The way to the upstream.
 
     """
 
@@ -83,7 +85,7 @@ class Tap:
         self,
         listen: Address,
         upstream: Upstream,
-        observer_factory: Callable[[str], ByteObserver],
+        observer_factory: Callable[[ClientConnection], ByteObserver],
         *,
         limits: TapLimits | None = None,
         listen_tls: ssl.SSLContext | None = None,
@@ -98,9 +100,7 @@ class Tap:
         self._limits = limits or TapLimits()
         self.head_timeout = self._limits.head_timeout
         self._listen_tls = listen_tls
-        self._upstream_tls = upstream_tls
-        if upstream.tls and upstream_tls is None:
-            self._upstream_tls = ssl.create_default_context()
+        self.dialer = Dialer(upstream, upstream_tls, self._limits.connect_timeout)
         named = host_header == "upstream" or (
             host_header == "auto" and upstream.tls and upstream.named
         )
@@ -198,6 +198,7 @@ class Tap:
             connection.upstream.abort()
         await self._tasks.cancel()
         await self._wait_all_ended()
+        await self.dialer.close()
         if server is not None:
             await server.wait_closed()
             self._remove_socket_file()
@@ -224,10 +225,10 @@ class Tap:
         connection.connect_with(task)
         return None
 
-    def observer_for(self, peer: str) -> ByteObserver | None:
+    def observer_for(self, connection: ClientConnection) -> ByteObserver | None:
         """Return a new observer, or None if it cannot be made."""
         try:
-            return self._observer_factory(peer)
+            return self._observer_factory(connection)
         except Exception as error:  # noqa: BLE001 - the connection goes on unobserved
             self.observer_failed(error)
             return None
@@ -252,23 +253,11 @@ class Tap:
 
     async def _connect(self, connection: ClientConnection) -> None:
         try:
-            async with asyncio.timeout(self._limits.connect_timeout):
-                await self._connect_upstream(connection)
+            await self.dialer.connect(lambda: connection.upstream)
         except TimeoutError:
             self._unreachable(connection, f"no answer in {self._limits.connect_timeout:g} s")
         except (OSError, ssl.CertificateError) as error:
             self._unreachable(connection, _text(error))
-
-    async def _connect_upstream(self, connection: ClientConnection) -> None:
-        loop = asyncio.get_running_loop()
-        address = self._upstream.address
-        tls = self._upstream_tls if self._upstream.tls else None
-        if address.path is not None:
-            await loop.create_unix_connection(lambda: connection.upstream, address.path)
-        else:
-            await loop.create_connection(
-                lambda: connection.upstream, address.host, address.port, ssl=tls
-            )
 
     def _unreachable(self, connection: ClientConnection, why: str) -> None:
         self.counters.upstream_failures += 1

@@ -275,8 +275,9 @@ async def test_the_same_seed_gives_the_same_conversation() -> None:
     assert await heard(7) != await heard(8)
 
 
-def test_a_random_script_has_every_fault() -> None:
-    assert {turn.fault for turn in random_script(1, 200)} == set(Fault)
+def test_a_random_script_has_every_fault_that_ends() -> None:
+    endless = {Fault.LOOP, Fault.STUCK}
+    assert {turn.fault for turn in random_script(1, 200)} == set(Fault) - endless
     assert all(turn.tools for turn in random_script(1, 200) if turn.fault is Fault.STALL)
 
 
@@ -287,6 +288,53 @@ async def test_the_demo_has_answers_tools_and_errors() -> None:
     assert len(told.answers) == len(DEMO_MESSAGES)
     assert told.tools == ["list_rfcs", "read_rfc", "search_files"]
     assert told.errors == ["-32601: Method not found"]
+
+
+def begin(session_id: str) -> dict[str, Any]:
+    """A user message whose answer nobody waits for yet."""
+    params = {"sessionId": session_id, "message": "go"}
+    return {"jsonrpc": "2.0", "id": "later", "method": "sendUserMessage", "params": params}
+
+
+async def answer(client: AgentClient) -> Any:
+    async with asyncio.timeout(5):
+        while (message := await client.receive()).get("id") != "later":
+            pass
+    return message["result"]["ai_response"]
+
+
+async def test_a_loop_runs_its_tool_until_the_session_is_stopped() -> None:
+    script = [Turn(tools=(READ,), fault=Fault.LOOP)]
+    async with (
+        ScriptedAgent(script, speed=FAST) as agent,
+        AgentClient(agent.url) as client,
+        AgentClient(agent.url) as other,
+    ):
+        session_id = await start(client)
+        await client.send(begin(session_id))
+        for _ in range(3):
+            await client.wait_for("toolExecutionCompleted")
+        await other.call("stopSession", sessionId=session_id)
+        assert await answer(client) is None
+
+
+async def test_a_stuck_session_hears_nothing_and_a_new_one_goes_on_with_the_script() -> None:
+    script = [Turn(tools=(READ,), fault=Fault.STUCK), Turn(text="here")]
+    async with (
+        ScriptedAgent(script, one_script=True, speed=FAST) as agent,
+        AgentClient(agent.url) as client,
+        AgentClient(agent.url) as deaf,
+        AgentClient(agent.url) as other,
+    ):
+        session_id = await start(client)
+        await client.send(begin(session_id))
+        await client.wait_for("StreamingUpdate")
+        await deaf.send(begin(session_id))
+        new = await start(other)
+        await other.call("stopSession", sessionId=session_id)
+        assert await answer(client) is None
+        assert await answer(deaf) is None
+        assert (await say(other, new, "go"))["ai_response"] == "here"
 
 
 async def test_the_core_understands_it_as_aiwhisperer() -> None:

@@ -33,7 +33,7 @@ class Judged(Play):
             self.play(line)
             self._runner.advance(self.now)
             for event in self.events[self._observed :]:
-                self._runner.observe(event)
+                self.detector.observe(event)
             self._observed = len(self.events)
             self._runner.settle(self.now)
         return [told(transition) for transition in self.transitions[before:]]

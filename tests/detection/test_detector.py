@@ -171,7 +171,7 @@ def test_the_recorded_loops_are_found_and_nothing_in_the_healthy_scenes() -> Non
         first = [e for e in stage.events if e.time_ns < 2.2e9 or name == "codex"]
         for event in first:
             detector._runner.advance(event.time_ns)
-            detector._runner.observe(event)
+            detector.detector.observe(event)
             detector._runner.settle(event.time_ns)
         loops = [t for t in detector.transitions if t.alert.alert_type == "tool_loop"]
         assert [t.event for t in loops][:1] == ["alert"]
@@ -238,3 +238,15 @@ def test_a_session_that_ends_takes_its_alerts_along() -> None:
 
 def test_every_alert_type_has_a_severity() -> None:
     assert set(SEVERITIES.values()) <= {"low", "medium", "high", "critical"}
+
+
+def test_the_last_calls_of_a_session_can_be_asked_for() -> None:
+    stage = Judged()
+    stage.watch(ACP_START)
+    (session,) = {event.session.id for event in stage.events}
+    stage.watch(update(sessionUpdate="tool_call", toolCallId="c", kind="read", rawInput={"p": 1}))
+    stage.watch(update(sessionUpdate="tool_call_update", toolCallId="c", status="completed"))
+    steps = stage.detector.steps(session)
+    assert steps is not None
+    assert steps.names == {"read"}
+    assert stage.detector.steps("nobody") is None

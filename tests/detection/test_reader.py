@@ -116,8 +116,9 @@ def test_one_reader_serves_one_provider_so_the_detector_gives_one_for_each() -> 
     stage = Judged()
     with pytest.raises(Exception, match="already"):
         provider(stage.detector.reader)
-    users = [provider(stage.detector.metric_reader()) for _ in range(2)]
-    assert len({id(reader) for reader in (stage.detector.reader, *stage.detector._readers)}) == 3
+    readers = [stage.detector.metric_reader() for _ in range(2)]
+    users = [provider(reader) for reader in readers]
+    assert len({id(reader) for reader in (stage.detector.reader, *readers)}) == 3
     for user in users:
         user.shutdown()
     stage.detector.shutdown()

@@ -8,7 +8,7 @@ from debbie_otel.detection.response import ResponseTimes
 def times(values: list[float], **changed: float) -> ResponseTimes:
     found = ResponseTimes(100, 5, changed.get("factor", 2.0), changed.get("floor", 0.05))
     for number, value in enumerate(values):
-        found.add(value, number)
+        found.extend([(value, number)])
     return found
 
 
@@ -55,7 +55,7 @@ def test_what_varies_by_nature_is_not_slow() -> None:
         found = ResponseTimes(100, 5, 2.0, 0.05)
         alarm = False
         for number in range(60):
-            found.add(values.lognormvariate(1.0, 0.9), number)
+            found.extend([(values.lognormvariate(1.0, 0.9), number)])
             alarm = alarm or found.slowness() is not None
         alarmed += alarm
     assert alarmed <= 0.04 * 300

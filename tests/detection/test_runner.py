@@ -159,7 +159,7 @@ async def test_looks_at_all_sessions_come_in_time_while_errors_pour_in() -> None
             play.send(C2S, b'{"id":1,"method":"m","params":%d}' % number)
             play.send(S2C, b'{"id":1,"error":{"code":-1,"message":"no"}}')
             for event in play.events:
-                runner.observe(event)
+                detector.observe(event)
             play.events.clear()
             if len(detector.looks) >= 3:
                 break

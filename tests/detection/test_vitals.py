@@ -12,6 +12,7 @@ from debbie_otel.detection.rules import RuleSettings, floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.detection.vitals import Reading, SessionVitals
 from tests.core.test_connection import ACP_START, START, update
+from tests.detection.judged import Judged
 from tests.play import Play
 
 ASK = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
@@ -37,9 +38,8 @@ class Patient:
         for event in self.stage.events[before:]:
             if self.vitals is None or (isinstance(event, ev.SessionStarted) and not before):
                 self.vitals = SessionVitals(event.session, self.settings)
-            handler = self.vitals.handlers.get(type(event))
-            if handler is not None and event.session is self.vitals.info:
-                urgent = handler(event) or urgent
+            if event.session is self.vitals.info:
+                urgent = self.vitals.take(event) or urgent
         return urgent
 
     def readings(self) -> dict[str, Reading]:
@@ -130,3 +130,44 @@ def test_readings_are_written_from_half_of_what_is_allowed() -> None:
     assert found["error.ratio"] == pytest.approx(0.1)
     assert found["turn.time"] == pytest.approx(30)
     assert "turn.tokens" not in found  # no budget, and nobody watches it
+
+
+UNFINISHED = f"""{START}
+{ASK}
+<< {{"id":2,"result":{{"ai_response":"","tool_calls":[{{"function":{{"name":"f"}}}}]}}}}
++20"""
+OURS = ASK.replace('"id":2', '"id":"debbie-1"')
+
+
+def test_a_prompt_of_ours_is_no_sign_of_life() -> None:
+    patient = Patient(UNFINISHED)
+    patient.stage.connection.expect("debbie-1")
+    patient.play(f"{OURS}\n+5")
+    reading = patient.readings()["silence"]
+    assert (reading.value, reading.text) == (25, "Session stalled for 25s: turn 1 ended mid-task")
+    assert "call.age" not in patient.readings()
+    # Once the agent has taken it up, that is a turn like any other.
+    patient.play('<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"a"}}\n+7')
+    reading = patient.readings()["silence"]
+    assert (reading.value, reading.text) == (7, "Session stalled for 7s in turn 2")
+    patient.play('<< {"id":"debbie-1","result":{"ai_response":"done","tool_calls":[]}}\n+99')
+    assert patient.readings() == {}
+
+
+def test_a_prompt_of_ours_that_is_refused_changes_nothing() -> None:
+    patient = Patient(UNFINISHED)
+    patient.stage.connection.expect("debbie-1")
+    patient.play(f'{OURS}\n+5\n<< {{"id":"debbie-1","error":{{"code":-1,"message":"no"}}}}\n+5')
+    assert patient.readings()["silence"].value == 30
+
+
+def test_what_debbie_repeats_is_no_loop_of_the_agents_and_no_error_of_its() -> None:
+    stage = Judged("mcp")
+    call = '>> {"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"dig","arguments":{"at":1}}}'
+    failed = '<< {"jsonrpc":"2.0","id":%s,"result":{"content":[],"isError":true}}'
+    stage.watch(f"{call % 1}\n{failed % 1}")
+    for number in range(10):
+        ours = f'"debbie-{number}"'
+        stage.connection.expect(f"debbie-{number}")
+        assert stage.watch(f"{call % ours}\n+0.1\n{failed % ours}") == []
+    assert stage.watch("+20") == []

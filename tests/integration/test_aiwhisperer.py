@@ -241,7 +241,8 @@ async def test_the_exact_counters(collector: GrpcCollector | HttpCollector, tmp_
     assert_bounded(metrics)
     assert_exemplars_lead_to_spans(metrics, spans)
     assert metrics.scopes == {SCOPE[:2]}
-    assert {found["service.name"] for found in metrics.resources} == {"aiwhisperer-agent"}
+    services = {found["service.name"] for found in metrics.resources}
+    assert services == {"aiwhisperer-agent", "debbie"}
 
 
 def assert_bounded(metrics: Metrics) -> None:

@@ -15,6 +15,8 @@ from debbie_otel.core.events import Event
 from debbie_otel.core.frames import FrameParser
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.recording import RecordingWriter
+from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.telemetry.record_calls import CallRecorder
 from debbie_otel.telemetry.recorder import Recorder
 from tests.integration.proxied import Wire, config, proxied, raw_upstream, wire
 from tests.integration.received import Metrics
@@ -76,11 +78,11 @@ def logged(caplog: pytest.LogCaptureFixture, place: str) -> int:
     [
         (Connection, "receive", "the session model", 2 * ROUNDS),
         (Connection, "close", "the session model", 1),
-        (Recorder, "_message", "the recording of a span", 2 * ROUNDS),
-        (Recorder, "_call_ended", "the recording of a span", ROUNDS),
+        (Instruments, "message_seen", "the recording of a span", 2 * ROUNDS),
+        (CallRecorder, "_call_ended", "the recording of a span", ROUNDS),
         (Recorder, "__init__", "the set-up of telemetry", 1),
         (FrameParser, "receive_data", "inspection of a connection", 1),
-        (WebSocketInterceptor, "_handshake", "inspection of a connection", 1),
+        (WebSocketInterceptor, "handshake_received", "inspection of a connection", 1),
         (RecordingWriter, "write", "the recording", 2 * ROUNDS),
     ],
 )

@@ -1,7 +1,15 @@
 from __future__ import annotations
 
-from debbie_otel.report.commentary import comment
+from typing import Any
+
+import pytest
+
+from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.records import InterventionResult
+from debbie_otel.report.commentary import comment, comment_intervention
 from tests.core.test_connection import ACP_START, CODEX_START, START, update
+from tests.intervention.alerts import alert
+from tests.intervention.attempts import attempt
 from tests.play import Play
 
 
@@ -55,3 +63,39 @@ def test_what_comes_from_the_wire_cannot_move_the_cursor() -> None:
         r'"willRetry":true}}'
     )
     assert lines(stage)[-1] == "[DEBBIE] Error reported:  [2Jx y (the agent tries again)"
+
+
+# -- interventions --------------------------------------------------------------------------------
+
+
+def step(phase: Any, **facts: Any) -> InterventionEvent:
+    return InterventionEvent(phase, alert(), "prompt_injection", 1, 0, **facts)
+
+
+def ended(result: InterventionResult, detail: str) -> InterventionEvent:
+    return step("ended", record=attempt(result=result, detail=detail))
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (step("triggered"), "[DEBBIE] Intervention triggered: PROMPT_INJECTION"),
+        (step("acted"), None),
+        (
+            ended(InterventionResult.SUCCESS, "prompted; it streams"),
+            "[DEBBIE] ✅ Intervention successful - agent resumed (prompted; it streams)",
+        ),
+        (
+            ended(InterventionResult.FAILURE, "nothing\ncame"),
+            "[DEBBIE] ❌ Intervention failed: PROMPT_INJECTION (nothing came)",
+        ),
+        (
+            ended(InterventionResult.SKIPPED, "over budget"),
+            "[DEBBIE] Intervention skipped: PROMPT_INJECTION (over budget)",
+        ),
+        (ended(InterventionResult.PARTIAL_SUCCESS, "the disk is full"), "[DEBBIE] 🔎 the disk is full"),
+        (ended(InterventionResult.ESCALATED, "told log"), "[DEBBIE] 📣 Escalated: told log"),
+    ],
+)  # fmt: skip
+def test_steps_of_an_intervention(event: InterventionEvent, line: str | None) -> None:
+    assert comment_intervention(event) == line

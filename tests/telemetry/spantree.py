@@ -47,7 +47,7 @@ class Recorded:
         self.spans: list[ReadableSpan] = []
         self.instruments = Instruments("test", mcp=mcp)
         self.writer = SpanWriter(
-            self.spans.append,
+            lambda span: self.spans.append(span.readable()),
             Resource.create({"service.name": "test-agent"}),
             InstrumentationScope("debbie_otel"),
             sampler,

@@ -6,7 +6,9 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from debbie_otel.core.events import MessageSeen
 from debbie_otel.core.message import MessageDirection, parse_payload
+from debbie_otel.core.model import SessionInfo
 from debbie_otel.telemetry.instruments import Instruments, Names
 from tests.play import Play, recording
 from tests.telemetry.spantree import Recorded
@@ -102,10 +104,11 @@ def test_calls_are_measured_by_method_and_error() -> None:
 
 def test_unknown_methods_cannot_flood_the_metrics() -> None:
     instruments = Instruments("generic", limit=64)
+    session = SessionInfo(id="s", dialect="generic", agent="agent")
     for number in range(1000):
         payload = b'{"method":"m%d"}' % number
         for message in parse_payload(payload, MessageDirection.CLIENT_TO_SERVER, 0):
-            instruments.message(message)
+            instruments.message_seen(MessageSeen(session, 0, message, None))
     found = collected(instruments)["debbie.messages"]
     assert len(found) == 65
     assert sum(value for value, _ in found) == 1000

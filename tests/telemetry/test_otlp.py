@@ -30,8 +30,10 @@ from opentelemetry.trace import (
 )
 
 from debbie_otel.core.message import MessageDirection
+from debbie_otel.telemetry.attributes import SharedAttributes
 from debbie_otel.telemetry.otlp import encode_spans
 from debbie_otel.telemetry.otlp_json import span_lines
+from debbie_otel.telemetry.spans import OpenSpan, Origin, readable
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -117,6 +119,36 @@ def batches(draw: st.DrawFn) -> list[ReadableSpan]:
     return draw(st.lists(choose, max_size=4))
 
 
+def _own_spans(
+    resource: Resource, scope: InstrumentationScope, shared: dict[str, Any]
+) -> st.SearchStrategy[OpenSpan]:
+    return st.builds(
+        OpenSpan,
+        origin=st.just(Origin(resource, scope)),
+        name=texts,
+        kind=st.sampled_from(SpanKind),
+        start_ns=times,
+        trace_id=st.integers(1, (1 << 128) - 1),
+        span_id=st.integers(1, (1 << 64) - 1),
+        parent=st.one_of(st.none(), contexts),
+        shared=st.just(SharedAttributes(shared)),
+        attributes=attributes.map(lambda own: {k: v for k, v in own.items() if k not in shared}),
+        links=st.lists(links, max_size=2),
+        state=states,
+        events=st.lists(events, max_size=2),
+        end_ns=times,
+        status=statuses,
+    )
+
+
+@st.composite
+def own_batches(draw: st.DrawFn) -> list[OpenSpan]:
+    named = scopes.filter(lambda scope: scope is not None)
+    sources = draw(st.lists(st.tuples(resources, named, attributes), min_size=1, max_size=3))
+    choose = st.sampled_from(sources).flatmap(lambda source: _own_spans(*source))
+    return draw(st.lists(choose, max_size=4))
+
+
 def agrees_with_sdk(request: ExportTraceServiceRequest, spans: list[ReadableSpan]) -> None:
     """Compare with what the SDK encodes, which leaves out the trace state of links."""
     for resource in request.resource_spans:
@@ -151,6 +183,14 @@ def parse_line(line: bytes) -> ExportTraceServiceRequest:
 @given(batches())
 def test_protobuf_says_what_the_sdk_says(spans: list[ReadableSpan]) -> None:
     agrees_with_sdk(ExportTraceServiceRequest.FromString(encode_spans(spans)), spans)
+
+
+@settings(max_examples=100, deadline=None)
+@given(own_batches())
+def test_our_own_spans_say_what_the_sdks_would(spans: list[OpenSpan]) -> None:
+    same = [readable(span) for span in spans]
+    agrees_with_sdk(ExportTraceServiceRequest.FromString(encode_spans(spans)), same)
+    agrees_with_sdk(parse_line(span_lines(spans)), same)
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,14 +15,20 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from debbie_otel.errors import ConfigurationError
+from debbie_otel.telemetry.attributes import SharedAttributes
 from debbie_otel.telemetry.exporters import (
     FileSpanExporter,
     GrpcSpanExporter,
     HttpSpanExporter,
 )
+from debbie_otel.telemetry.spans import SpanWriter
 from debbie_otel.telemetry.spool import SpoolOptions, SpoolProcessor
 from tests.telemetry.collector import (
     GrpcCollector,
@@ -107,6 +113,21 @@ def test_unsampled_spans_are_not_sent(tmp_path: Path) -> None:
     processor.on_end(make_span(1))
     processor.shutdown()
     assert gate.batches == [["span 1"]]
+
+
+def test_an_exporter_of_the_sdk_gets_spans_of_the_sdk(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    processor = SpoolProcessor(exporter, tmp_path, FAST)
+    writer = SpanWriter(
+        processor.on_end, RESOURCE, InstrumentationScope("ours"), ALWAYS_ON, RandomIdGenerator()
+    )
+    layer = SharedAttributes({"session.id": "s"})
+    writer.end(writer.start("ours", SpanKind.SERVER, 1, None, layer, {"n": 1}), 2)
+    assert processor.force_flush(5000)
+    (span,) = exporter.get_finished_spans()
+    assert (span.name, span.kind, span.start_time, span.end_time) == ("ours", SpanKind.SERVER, 1, 2)
+    assert dict(span.attributes or {}) == {"session.id": "s", "n": 1}
+    processor.shutdown()
 
 
 def test_on_end_does_not_wait_and_the_oldest_go_when_full(

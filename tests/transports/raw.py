@@ -15,6 +15,7 @@ from websockets.frames import Frame, Opcode
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.wire import WireEvent, WireObserver
 from debbie_otel.transports.addresses import Upstream, parse_listen, parse_upstream
+from debbie_otel.transports.opening import ClientConnection
 from debbie_otel.transports.tap import Tap
 
 UP = MessageDirection.CLIENT_TO_SERVER
@@ -95,9 +96,9 @@ class Watcher:
         self.wire = WireObserver()
         self.has_closed = asyncio.Event()
 
-    def __call__(self, peer: str) -> Watcher:
+    def __call__(self, connection: ClientConnection) -> Watcher:
         """Be the factory as well as the observer, for the one connection of a test."""
-        self.peer = peer
+        self.peer = connection.peer
         return self
 
     def data_received(self, direction: MessageDirection, data: bytes) -> None:

@@ -246,7 +246,7 @@ class FailingObserver:
         self.where = where
         self.calls: list[str] = []
 
-    def __call__(self, peer: str) -> FailingObserver:
+    def __call__(self, connection: object) -> FailingObserver:
         self._note("factory")
         return self
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -60,13 +61,13 @@ async def test_half_close_before_the_upstream_is_connected(path: str) -> None:
     with contextlib.closing(listen_socket()) as listener:
         tap = Tap(parse_listen(":0"), upstream_of(listener, path), Watcher(), strict=True)
         released = asyncio.Event()
-        connecting = tap._connect_upstream
+        connecting = tap.dialer.connect
 
-        async def slowly(connection: ClientConnection) -> None:
+        async def slowly(factory: Callable[[], asyncio.Protocol]) -> None:
             await released.wait()
-            await connecting(connection)
+            await connecting(factory)
 
-        tap._connect_upstream = slowly  # type: ignore[method-assign]
+        tap.dialer.connect = slowly  # type: ignore[method-assign]
         async with tap:
             with contextlib.closing(await connect(tap)) as client:
                 await client.send(b"GET / HTT")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -127,13 +128,13 @@ async def test_early_bytes_are_kept_for_the_upstream_but_not_without_limit() -> 
     with contextlib.closing(listen_socket()) as listener:
         tap = Tap(parse_listen("127.0.0.1:0"), upstream_of(listener), Watcher(), strict=True)
         released = asyncio.Event()
-        connecting = tap._connect_upstream
+        connecting = tap.dialer.connect
 
-        async def slowly(connection: object) -> None:
+        async def slowly(factory: Callable[[], asyncio.Protocol]) -> None:
             await released.wait()
-            await connecting(connection)  # type: ignore[arg-type]
+            await connecting(factory)
 
-        tap._connect_upstream = slowly  # type: ignore[method-assign]
+        tap.dialer.connect = slowly  # type: ignore[method-assign]
         async with tap:
             with contextlib.closing(await connect(tap)) as client:
                 sending = asyncio.get_running_loop().create_task(client.send(data))
@@ -155,11 +156,11 @@ async def test_a_client_that_leaves_while_the_upstream_is_being_connected() -> N
         tap = Tap(parse_listen(":0"), upstream_of(listener), watcher, strict=True)
         connecting = asyncio.Event()
 
-        async def never(connection: object) -> None:
+        async def never(factory: object) -> None:
             connecting.set()
             await asyncio.Event().wait()
 
-        tap._connect_upstream = never  # type: ignore[method-assign]
+        tap.dialer.connect = never  # type: ignore[method-assign]
         async with tap:
             client = await connect(tap)
             await connecting.wait()

@@ -6,7 +6,8 @@ more than a late one: see `calls` (repeated calls, cycles, failures), `similar` 
 and `speech` (monologue, chanting).
 """
 
+from debbie_otel.core.loops.calls import LoopSteps
 from debbie_otel.core.loops.detector import LoopDetector
 from debbie_otel.core.loops.settings import LoopFinding, LoopKind, LoopSettings, LoopTier
 
-__all__ = ["LoopDetector", "LoopFinding", "LoopKind", "LoopSettings", "LoopTier"]
+__all__ = ["LoopDetector", "LoopFinding", "LoopKind", "LoopSettings", "LoopSteps", "LoopTier"]

@@ -15,7 +15,7 @@ import msgspec
 
 from debbie_otel.core.loops import outcomes
 from debbie_otel.core.loops.action import Action, read
-from debbie_otel.core.loops.canonical import Leaves, canonical
+from debbie_otel.core.loops.canonical import Canonical, Leaves, canonical
 from debbie_otel.core.loops.names import any_name
 from debbie_otel.core.loops.settings import LoopFinding, LoopKind, LoopSettings, LoopTier
 from debbie_otel.core.loops.similar import dice, series
@@ -38,6 +38,32 @@ class Row(msgspec.Struct, eq=False, gc=False):
     def clear(self) -> None:
         """No call is in the row."""
         self.count = 0
+
+
+_DRIFTING = ("same_error", "near_duplicate", "name", "unknown_tool")
+"""Loops in which a call is the same again though its arguments are others."""
+
+
+class LoopSteps(msgspec.Struct, frozen=True):
+    """Calls that would be the same again.
+
+    Attributes:
+        names: Their tools.
+        keys: Hashes of tool and arguments; None where the tool alone counts.
+
+    """
+
+    names: frozenset[str]
+    keys: frozenset[int] | None
+    canonical: Canonical
+
+    def include(self, tool: Tool) -> bool:
+        """Tell whether a call is one of them."""
+        if tool.name not in self.names:
+            return False
+        if self.keys is None or tool.arguments is None:
+            return True
+        return self.canonical.request(tool.name, tool.arguments).key in self.keys
 
 
 class CallLoops:
@@ -64,6 +90,12 @@ class CallLoops:
         self._lost = Row()
         self._alike = Row()
         self._group: deque[Leaves] = deque(maxlen=settings.similar_repetitions)
+
+    def steps(self) -> LoopSteps:
+        """Return the last calls, those of a loop if there is one."""
+        names = frozenset(action.name for action in self._recent)
+        drifting = self.active is not None and self.active.kind in _DRIFTING
+        return LoopSteps(names, None if drifting else frozenset(self._keys), self._canonical)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -94,7 +126,7 @@ class CallLoops:
         expected = self._recent[ahead % loop.period - loop.period]
         if tool.name != expected.name:
             return False
-        if tool.arguments is None or loop.kind in ("same_error", "near_duplicate", "name"):
+        if tool.arguments is None or loop.kind in _DRIFTING:
             return True
         return self._canonical.request(tool.name, tool.arguments).key == expected.key
 

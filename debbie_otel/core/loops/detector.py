@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debbie_otel.core.loops.calls import CallLoops
+from debbie_otel.core.loops.calls import CallLoops, LoopSteps
 from debbie_otel.core.loops.names import any_name
 from debbie_otel.core.loops.order import StartOrder
 from debbie_otel.core.loops.settings import LoopFinding, LoopSettings
@@ -40,6 +40,10 @@ class LoopDetector:
         if calls is None or said is None:
             return calls or said
         return said if said.tier == "hard" and calls.tier == "soft" else calls
+
+    def steps(self) -> LoopSteps:
+        """Return the last calls: what would be more of the same."""
+        return self._calls.steps()
 
     def tool_started(self, tool: Tool) -> LoopFinding | None:
         """Take in a call that begins; return a loop that calls before it completed."""

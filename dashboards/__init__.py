@@ -1,0 +1,1 @@
+"""Grafana dashboards and alert rules: `python -m dashboards.source` writes them from `source`."""

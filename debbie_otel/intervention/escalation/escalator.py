@@ -1,0 +1,289 @@
+"""Escalator: tells people, keeps telling Alertmanager, and takes it back when it is over.
+
+An Alertmanager forgets an alert that it is not told of again: every `repeat` seconds it is, with an
+end that lies `_AHEAD` times as far ahead, so that an alert ends by itself if Debbie does. What
+could not be delivered at all waits, bounded, and is tried again then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention.escalation import alertmanager, webhook
+from debbie_otel.intervention.escalation.delivery import Delivery, Receiver, Sender
+from debbie_otel.intervention.escalation.receivers import receivers
+from debbie_otel.intervention.records import InterventionRecord
+from debbie_otel.intervention.settings import EscalationSettings
+from debbie_otel.intervention.snapshot import SessionSnapshot, clean
+
+MAX_ACTIVE = 1000
+"""Alerts that are kept alive at once; beyond, the oldest is no longer told again."""
+MAX_OWED = 1000
+"""Messages that wait for receivers that are down; beyond, the oldest is given up."""
+
+_AHEAD = 4
+_BATCH = 100
+_logger = logging.getLogger(__name__)
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A receiver that was not reached, and why."""
+
+    receiver: str
+    reason: str
+
+
+class EscalationOutcome(msgspec.Struct, frozen=True):
+    """Who was told.
+
+    Attributes:
+        delivered: Receivers that have it: kind and origin; `log` always.
+        failed: Those that do not, yet: what a retry may help is tried again later.
+
+    """
+
+    delivered: tuple[str, ...]
+    failed: tuple[Failed, ...] = ()
+
+
+class _Active(msgspec.Struct, eq=False):
+    """An alert that people have been told of."""
+
+    alert: AnomalyAlert
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    told: set[str]
+    lock: asyncio.Lock
+
+
+class _Owed(msgspec.Struct, frozen=True):
+    receiver: Receiver
+    payload: bytes
+    delivery: str
+
+
+class Escalator:
+    """Tells people of alerts, until `stop`.
+
+    Args:
+        settings: Who is told, and how often it is tried.
+        environ: Variables with secrets.
+        clock: Nanoseconds since the epoch.
+        guard: What happens when something here fails in the background.
+
+    Raises:
+        ConfigurationError: A receiver that cannot be one.
+
+    """
+
+    def __init__(
+        self,
+        settings: EscalationSettings,
+        environ: Mapping[str, str],
+        clock: Callable[[], int],
+        guard: FailOpen | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._guard = guard or FailOpen()
+        self._receivers = receivers(settings, environ)
+        self._sender = Sender(settings, clock)
+        self._task: asyncio.Task[None] | None = None
+        self._active: OrderedDict[str, _Active] = OrderedDict()
+        self._owed: OrderedDict[tuple[str, str], _Owed] = OrderedDict()
+        self._again = asyncio.Lock()  # held while something is told again
+
+    @property
+    def active(self) -> int:
+        """Alerts that people have been told of and that are not over."""
+        return len(self._active)
+
+    @property
+    def owed(self) -> int:
+        """Messages that wait for receivers that are down."""
+        return len(self._owed)
+
+    async def start(self) -> None:
+        """Get ready."""
+        self._sender.open(self._receivers)
+        if self._receivers:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._repeat(), name="escalation")
+
+    async def stop(self) -> None:
+        """End; what is still owed is lost, and active alerts end by themselves at Alertmanager."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._sender.close()
+        if self._owed:
+            _logger.warning("%d escalations could not be delivered", len(self._owed))
+
+    # -- what is told ------------------------------------------------------------------------
+
+    async def raise_alert(
+        self,
+        alert: AnomalyAlert,
+        snapshot: SessionSnapshot,
+        records: Sequence[InterventionRecord] = (),
+    ) -> EscalationOutcome:
+        """Tell everybody of an alert; one that was told before is told to those that missed it.
+
+        Args:
+            alert: What is wrong.
+            snapshot: Its session.
+            records: What has been tried.
+
+        Returns:
+            When each receiver has it, or has been tried often enough. Nobody is told of an alert
+            that is over.
+
+        """
+        if alert.resolved_ns is not None:  # nobody would be told of its end any more
+            return EscalationOutcome(())
+        active = self._begin(alert, snapshot, records)
+        async with active.lock:
+            now_ns = self._clock()
+            hook = webhook.body("alert", alert, now_ns, snapshot, records)
+            manager = self._alerts([active], now_ns)
+            missing = [r for r in self._receivers if r.name not in active.told]
+            outcome = await self._tell(active, missing, manager, hook, "alert")
+            earlier = [
+                r.name for r in self._receivers if r not in missing and not self._owes(r, alert)
+            ]
+            return msgspec.structs.replace(outcome, delivered=(*outcome.delivered, *earlier))
+
+    async def resolve(self, alert: AnomalyAlert) -> EscalationOutcome:
+        """Tell everybody who was told of an alert that it is over; nobody else."""
+        active = self._active.pop(webhook.alert_id(alert), None)
+        if active is None:
+            return EscalationOutcome(())
+        async with active.lock:  # never before the alert itself
+            now_ns = self._clock()
+            _logger.info("escalation resolved: %s", _line(alert))
+            async with self._again:
+                pass  # what is just being told again must not come after the end
+            hook = webhook.body("resolved", alert, now_ns)
+            manager = self._alerts([active], now_ns, ends_ns=now_ns)
+            told = [r for r in self._receivers if r.name in active.told]
+            return await self._tell(active, told, manager, hook, "resolved")
+
+    def _begin(
+        self,
+        alert: AnomalyAlert,
+        snapshot: SessionSnapshot,
+        records: Sequence[InterventionRecord],
+    ) -> _Active:
+        key = webhook.alert_id(alert)
+        active = self._active.get(key)
+        text = alertmanager.described(alert, snapshot, records)
+        if active is not None:
+            active.annotations = text
+            return active
+        _logger.warning("escalated: %s", _line(alert))
+        labels = alertmanager.identity(alert, snapshot, self._settings.labels)
+        active = _Active(alert, labels, text, set(), asyncio.Lock())
+        if len(self._active) >= MAX_ACTIVE:
+            self._active.popitem(last=False)
+        self._active[key] = active
+        return active
+
+    async def _tell(
+        self,
+        active: _Active,
+        to: Sequence[Receiver],
+        manager: bytes,
+        hook: bytes,
+        event: Literal["alert", "resolved"],
+    ) -> EscalationOutcome:
+        delivery = f"{webhook.alert_id(active.alert)}-{event}"
+        messages = [_Owed(r, hook if r.kind == "webhook" else manager, delivery) for r in to]
+        results = await asyncio.gather(*(self._send(m, active.alert) for m in messages))
+        failed = []
+        for message, result in zip(messages, results, strict=True):
+            name = message.receiver.name
+            if result.error is None:
+                active.told.add(name)
+                continue
+            failed.append(Failed(name, result.error))
+            _logger.warning("%s was not told: %s", name, result.error)
+            if result.again:
+                active.told.add(name)  # it will be; and then of the end as well
+                if message.receiver.kind == "webhook" or event == "resolved":
+                    self._owe(message)  # an Alertmanager is told again of what is active anyway
+        missed = {failure.receiver for failure in failed}
+        delivered = tuple(r.name for r in to if r.name not in missed)
+        return EscalationOutcome(("log", *delivered), tuple(failed))
+
+    async def _send(self, message: _Owed, alert: AnomalyAlert) -> Delivery:
+        if self._owes(message.receiver, alert):
+            return Delivery("waits for what is owed before", again=True)
+        return await self._sender.send(message.receiver, message.payload, message.delivery)
+
+    def _alerts(self, active: Iterable[_Active], now_ns: int, ends_ns: int | None = None) -> bytes:
+        ends_ns = ends_ns or now_ns + round(_AHEAD * self._settings.repeat * 1e9)
+        return msgspec.json.encode(
+            [
+                alertmanager.postable(a.labels, a.annotations, a.alert.fired_ns, ends_ns)
+                for a in active
+            ]
+        )
+
+    # -- what is told again ------------------------------------------------------------------
+
+    def _owe(self, message: _Owed) -> None:
+        if len(self._owed) >= MAX_OWED:
+            self._owed.popitem(last=False)
+        self._owed[message.receiver.name, message.delivery] = message
+
+    def _owes(self, receiver: Receiver, alert: AnomalyAlert) -> bool:
+        return (receiver.name, f"{webhook.alert_id(alert)}-alert") in self._owed
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.repeat)
+            with self._guard("escalation"):
+                await self._pay()
+                await self._keep_alive()
+
+    async def _pay(self) -> None:
+        """Try again to deliver what is owed, in order, until a receiver fails again."""
+        down: set[str] = set()
+        for key, message in list(self._owed.items()):
+            if message.receiver.name in down or key not in self._owed:
+                continue
+            async with self._again:
+                result = await self._sender.send_once(
+                    message.receiver, message.payload, message.delivery
+                )
+            if result.error is None or not result.again:
+                self._owed.pop(key, None)
+            else:
+                down.add(message.receiver.name)
+
+    async def _keep_alive(self) -> None:
+        managers = [r for r in self._receivers if r.kind == "alertmanager"]
+        active = list(self._active.values()) if managers else []
+        for start in range(0, len(active), _BATCH):
+            async with self._again:
+                # Those that were resolved while others were told must not come back.
+                batch = [a for a in active[start : start + _BATCH] if self._lives(a)]
+                payload = self._alerts(batch, self._clock())
+                tries = (self._sender.send_once(r, payload, "") for r in managers if batch)
+                await asyncio.gather(*tries)
+
+    def _lives(self, active: _Active) -> bool:
+        return self._active.get(webhook.alert_id(active.alert)) is active
+
+
+def _line(alert: AnomalyAlert) -> str:
+    text = f"{alert.alert_type} ({alert.severity}) in session {alert.session_id}: {alert.message}"
+    return clean(text, 500)

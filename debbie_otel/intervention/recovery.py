@@ -1,0 +1,206 @@
+"""Recovery: whether the agent itself has moved. Pure; events in, evidence out.
+
+What Debbie sends, and what a server says only to take that up, is never evidence: not the answer to
+a request of ours, not a cancelled turn, not a notification without content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from debbie_otel.core import events as ev
+from debbie_otel.core.loops import LoopSteps
+from debbie_otel.core.message import MessageDirection
+from debbie_otel.core.model import Call, Outcome, Tool, Turn
+from debbie_otel.detection.alerts import AnomalyAlert, Transition
+
+_AGENT = MessageDirection.SERVER_TO_CLIENT
+_GOOD_IN_A_ROW = 2
+_SAME_AGAIN = 3
+
+EVENTS = (
+    ev.CallStarted,
+    ev.CallEnded,
+    ev.TurnEnded,
+    ev.ToolStarted,
+    ev.ToolEnded,
+    ev.StreamAdvanced,
+    ev.SessionEnded,
+)
+"""What a watch needs to hear of."""
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """The agent moved.
+
+    Attributes:
+        time_ns: When.
+        what: A clause for people: what it did.
+
+    """
+
+    time_ns: int
+    what: str
+
+
+class RecoveryWatch:
+    """Waits for one alert's session to recover.
+
+    Args:
+        alert: What is wrong.
+        steps: Of a loop: the calls that would be more of the same.
+
+    Attributes:
+        moved: The first sign of life since the watch began, or since `again`; None so far.
+        hopeless: Why no sign can come any more, or the same goes on; None so far.
+        ended: Whether the session has ended.
+
+    """
+
+    def __init__(self, alert: AnomalyAlert, steps: LoopSteps | None = None) -> None:
+        self.alert = alert
+        self._steps = steps
+        self.moved: Moved | None = None
+        self.hopeless: str | None = None
+        self.ended = False
+        self._sign = _SIGNS.get(alert.alert_type, _nothing)
+        self._good = 0
+        self._same = 0
+        self._since_ns = 0
+        self._changed: Callable[[], None] = lambda: None
+
+    def notify(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called whenever `moved` or `hopeless` is set."""
+        self._changed = changed
+
+    def again(self, now_ns: int = 0) -> None:
+        """Forget what was seen: from now on it counts for a new attempt."""
+        self.moved = self.hopeless = None
+        self._since_ns = now_ns
+        self._good = self._same = 0
+
+    def observe(self, event: ev.Event) -> None:
+        """Take in an event; of other sessions nothing is concluded."""
+        if self.moved is not None or event.session.id != self.alert.session_id:
+            return
+        if type(event) is ev.SessionEnded:
+            self.hopeless = f"the session has ended ({event.reason})"
+            self.ended = True
+            self._changed()
+            return
+        if type(event) is ev.TurnEnded and self._has_failed(event.turn):
+            self.hopeless = f"turn {event.turn.number} failed: {event.turn.error_type}"
+        what = self._sign(self, event)
+        if what is not None:
+            self.moved = Moved(event.time_ns, what)
+        if what is not None or self.hopeless is not None:
+            self._changed()
+
+    def transition(self, transition: Transition) -> None:
+        """Take in the end of the alert itself: of what is measured, that is the evidence."""
+        mine = transition.alert is self.alert and transition.event == "resolved"
+        if mine and self.moved is None and self.alert.alert_type not in _MOVED_ONLY:
+            self.moved = Moved(transition.time_ns, "what was measured is back in order")
+            self._changed()
+
+    def _has_failed(self, turn: Turn) -> bool:
+        """Whether this is the turn of this attempt; that of an earlier one may end by this one."""
+        return (
+            _is_ours(turn) and turn.outcome is Outcome.FAILED and turn.started_ns >= self._since_ns
+        )
+
+    # -- signs of life ------------------------------------------------------------------------
+
+    def stalled(self, event: ev.Event) -> str | None:
+        """After a silence: anything that the agent does."""
+        match event:
+            case ev.StreamAdvanced(stream=stream) if stream.kind != "history":
+                return f"it streams ({stream.kind or stream.method})"
+            case ev.ToolStarted(tool=tool) if not tool.is_call:
+                return f"it runs {tool.name}"
+            case ev.CallStarted(call=call) if call.direction is _AGENT:
+                return f"it asks for {call.method}"
+            case ev.ToolEnded(tool=tool) if _has_ended(tool.outcome, also_failed=not tool.is_call):
+                return f"{tool.name} has ended"
+            case ev.CallEnded(call=call) if _answered(call):
+                return f"{call.method} is answered"
+        return _finished_turn(event)
+
+    def looped(self, event: ev.Event) -> str | None:
+        """After a loop: another tool, or a turn that comes to its end."""
+        match event:
+            case ev.ToolStarted(tool=tool) if not tool.is_call:
+                return self._other_step(tool)
+            case ev.ToolEnded(tool=tool) if tool.reported or tool.is_call:
+                return self._other_step(tool)
+        return _finished_turn(event)
+
+    def _other_step(self, tool: Tool) -> str | None:
+        if self._steps is not None and not self._steps.include(tool):
+            return f"it takes another step: {tool.name}"
+        self._same += 1
+        if self._same >= _SAME_AGAIN:
+            self.hopeless = f"it goes on with {tool.name}"
+        return None
+
+    def failing(self, event: ev.Event) -> str | None:
+        """After errors: calls without errors, some in a row, or a turn without a failed tool."""
+        good: bool | None = None
+        match event:
+            case ev.ToolEnded(tool=tool):
+                good = _has_ended(tool.outcome)
+                if tool.outcome in (Outcome.ABORTED, Outcome.CANCELLED):
+                    good = None
+            case ev.CallEnded(call=call) if call.tool is None and not call.opens_turn:
+                good = True if _answered(call) else (call.outcome is not Outcome.FAILED and None)
+            case ev.TurnEnded(turn=turn) if not turn.failed_tools:
+                return _finished_turn(event)
+        if good is None:
+            return None
+        self._good = self._good + 1 if good else 0
+        return f"{self._good} calls without an error" if self._good >= _GOOD_IN_A_ROW else None
+
+
+def _answered(call: Call) -> bool:
+    return (
+        call.outcome is Outcome.COMPLETED
+        and call.direction is not _AGENT
+        and not call.injected
+        and not call.opens_turn
+        and call.tool is None
+    )
+
+
+def _finished_turn(event: ev.Event) -> str | None:
+    if type(event) is not ev.TurnEnded or event.turn.outcome is not Outcome.COMPLETED:
+        return None
+    turn = event.turn
+    if _is_ours(turn) and not turn.output and not turn.tools:
+        return None  # taken up, but nothing done
+    return f"turn {turn.number} has come to its end"
+
+
+def _is_ours(turn: Turn) -> bool:
+    return turn.call is not None and turn.call.injected
+
+
+def _has_ended(outcome: Outcome | None, *, also_failed: bool = False) -> bool:
+    return outcome is Outcome.COMPLETED or (also_failed and outcome is Outcome.FAILED)
+
+
+def _nothing(_: RecoveryWatch, __: ev.Event) -> str | None:
+    """Of what is only measured, no event is evidence."""
+    return None
+
+
+_SIGNS: dict[str, Callable[[RecoveryWatch, ev.Event], str | None]] = {
+    "session_stall": RecoveryWatch.stalled,
+    "request_timeout": RecoveryWatch.stalled,
+    "tool_loop": RecoveryWatch.looped,
+    "high_error_rate": RecoveryWatch.failing,
+    "retry_storm": RecoveryWatch.failing,
+}
+_MOVED_ONLY = frozenset({"session_stall", "tool_loop"})
+"""Alerts whose end may be our own doing: a turn that we open or cancel ends them as well."""

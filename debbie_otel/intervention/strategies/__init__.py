@@ -1,0 +1,1 @@
+"""What can be done about an alert: one module a strategy."""

@@ -1,0 +1,46 @@
+"""escalate: a person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from debbie_otel.core.session import Session
+from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.intervention.attempt import Done
+from debbie_otel.intervention.escalation import Escalator
+from debbie_otel.intervention.records import InterventionRecord
+from debbie_otel.intervention.strategies.script import TakeSnapshot
+
+Tried = Callable[[AnomalyAlert], Sequence[InterventionRecord]]
+"""Returns what has been tried in the alert's session, the oldest first."""
+
+
+class EscalateStrategy:
+    """Tells everybody who is to be told.
+
+    Args:
+        escalator: Tells them, and takes it back when the alert is over.
+        take: Takes the snapshot of the session.
+        tried: Finds what has been tried.
+
+    """
+
+    def __init__(self, escalator: Escalator, take: TakeSnapshot, tried: Tried) -> None:
+        self._escalator = escalator
+        self._take = take
+        self._tried = tried
+
+    async def __call__(self, alert: AnomalyAlert, session: Session | None) -> Done:
+        """Escalate; it fails if there are receivers and none was reached."""
+        snapshot = self._take(alert, session)
+        outcome = await self._escalator.raise_alert(alert, snapshot, self._tried(alert))
+        if not outcome.delivered:
+            return Done(kind="impossible", reason="resolved", detail="the alert is over")
+        missed = [f"{failure.receiver} ({failure.reason})" for failure in outcome.failed]
+        evidence = {"told": list(outcome.delivered), "not_told": missed}
+        if missed and outcome.delivered == ("log",):
+            detail = f"only the log was told, not {', '.join(missed)}"
+            return Done(kind="failed", reason="undelivered", detail=detail, evidence=evidence)
+        detail = f"told {', '.join(outcome.delivered)}"
+        detail += f"; not {', '.join(missed)}" if missed else ""
+        return Done(kind="escalated", detail=detail, evidence=evidence)

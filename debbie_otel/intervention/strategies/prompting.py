@@ -1,0 +1,33 @@
+"""prompt_injection: words put into the live session, by the way that its dialect names."""
+
+from __future__ import annotations
+
+from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.channel import ChannelError
+
+
+async def inject_prompt(attempt: Attempt, key: str | None = None) -> Done:
+    """Say the next prompt for the alert.
+
+    Args:
+        attempt: Where.
+        key: Under which name to look for prompts before the alert's own.
+
+    """
+    text = attempt.prompt(key)
+    said = attempt.say(text)
+    if said is None:
+        name = attempt.dialect.name
+        return Done(kind="impossible", reason="dialect", detail=f"{name} takes no prompts now")
+    act, params = said
+    try:
+        request = await attempt.send(act, params)
+    except (ChannelError, TimeoutError) as error:
+        why = str(error) or f"not taken up in {attempt.config.request_timeout:g} s"
+        return Done(kind="failed", reason="unreachable", detail=why)
+    return Done(
+        kind="acted",
+        detail=f"prompted by {act.method} ({act.channel} connection)",
+        text=text,
+        answer=None if request is None else request.answer,
+    )

@@ -1,0 +1,55 @@
+"""state_reset: what runs is cancelled, then the agent is told to begin afresh."""
+
+from __future__ import annotations
+
+from debbie_otel.core.model import Call
+from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.channel import ChannelError
+from debbie_otel.intervention.strategies.restarting import restart_session
+
+PROMPTS = "state_reset"
+"""Under this name the prompts of a reset may be configured, before the alert's own."""
+
+
+async def reset_state(attempt: Attempt) -> Done:
+    """Cancel what runs, then say the reset prompt.
+
+    Where the turn is a request of the client's that waits for its answer, the client gets the
+    answer to our prompt in its place: it has not cancelled anything.
+    """
+    text = attempt.prompt(PROMPTS)
+    if attempt.dialect.document.reset == "restart":
+        return await restart_session(attempt, text)
+    cancels = bool(attempt.cancels())
+    if not cancels and attempt.say(text) is None:
+        detail = f"nothing runs, and {attempt.dialect.name} takes no prompts"
+        return Done(kind="impossible", reason="dialect", detail=detail)
+    waiting = attempt.turn_call
+    if waiting is not None and cancels:
+        attempt.channel.hold(waiting)
+    try:
+        return await _cancel_and_prompt(attempt, text, waiting if cancels else None)
+    except (ChannelError, TimeoutError) as error:
+        if waiting is not None:
+            attempt.channel.release(waiting)
+        why = str(error) or f"not taken up in {attempt.config.request_timeout:g} s"
+        return Done(kind="failed", reason="unreachable", detail=why)
+
+
+async def _cancel_and_prompt(attempt: Attempt, text: str, waiting: Call | None) -> Done:
+    await attempt.cancel()
+    if not await attempt.settled(attempt.session):
+        if waiting is not None:
+            attempt.channel.release(waiting)
+        return Done(kind="failed", reason="not_cancelled", detail="it runs on after the cancel")
+    said = attempt.say(text)
+    if said is None:
+        return Done(kind="acted", detail="cancelled what ran")
+    act, params = said
+    request = await attempt.send(act, params, waiting)
+    return Done(
+        kind="acted",
+        detail=f"cancelled what ran, prompted by {act.method}",
+        text=text,
+        answer=None if request is None else request.answer,
+    )

@@ -1,0 +1,122 @@
+"""session_restart: a new connection and session under the client's living connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import msgspec
+
+from debbie_otel.core.acts import RestartSpec, fill, rewritten
+from debbie_otel.core.model import Call
+from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.channel import ChannelError, RestartPlan
+from debbie_otel.intervention.prompts import summary
+
+
+async def restart_session(attempt: Attempt, text: str | None = None) -> Done:
+    """Begin the session anew, and go on with what the client waits for.
+
+    Args:
+        attempt: Where.
+        text: What to say on it; by default the client's open request again, else a prompt.
+
+    """
+    spec = attempt.dialect.document.restart
+    if spec is None:
+        detail = f"{attempt.dialect.name} has no restart"
+        return Done(kind="impossible", reason="dialect", detail=detail)
+    timeout = attempt.config.request_timeout
+    plan = restart_plan(attempt, spec, text)
+    if spec.cancel:
+        await _cancel(attempt)
+    try:
+        async with asyncio.timeout(timeout):
+            restarted = await attempt.channel.restart(plan)
+    except (ChannelError, TimeoutError) as error:
+        if attempt.turn_call is not None:
+            attempt.channel.release(attempt.turn_call)
+        why = str(error) or f"no new session in {timeout:g} s"
+        return Done(kind="failed", reason="restart", detail=why)
+    request = restarted.request
+    return Done(
+        kind="acted",
+        detail="restarted on a new connection",
+        text=text,
+        answer=None if request is None else request.answer,
+        evidence={} if restarted.session_id is None else {"new_session": restarted.session_id},
+    )
+
+
+def restart_plan(attempt: Attempt, spec: RestartSpec, text: str | None = None) -> RestartPlan:
+    """Return what the new connection says before and after the client is put on it."""
+    start, method = _start(attempt, spec)
+    turn_call = attempt.turn_call
+    return RestartPlan(
+        replay=tuple(attempt.kept[name] for name in spec.replay if name in attempt.kept),
+        start=start,
+        session_id=None if attempt.session.info.unnamed else attempt.session.info.id,
+        session_path=None if method is None else attempt.dialect.names_session_at(method),
+        request=_request(attempt, spec, text, turn_call),
+        replaces=turn_call,
+    )
+
+
+async def _cancel(attempt: Attempt) -> None:
+    """End what runs on the server, as far as that is possible: it may hear nothing any more."""
+    with contextlib.suppress(ChannelError, TimeoutError):
+        if attempt.turn_call is not None:
+            attempt.channel.hold(attempt.turn_call)  # the client has cancelled nothing
+        sent = await attempt.cancel()
+        async with asyncio.timeout(attempt.config.request_timeout / 4):
+            await asyncio.gather(*(request.answer for request in sent), return_exceptions=True)
+            if attempt.turn_call is None:  # else the client's own request is answered anew
+                await attempt.settled(attempt.session)
+
+
+def _start(attempt: Attempt, spec: RestartSpec) -> tuple[bytes | None, str | None]:
+    """Return the message that starts the session, and its method."""
+    versioned = any(call.versioned for call in _calls(attempt))
+    if spec.start is not None:
+        params = fill(spec.start.params, {"$session": attempt.session.info.id})
+        return _message(spec.start.method, params, versioned=versioned), spec.start.method
+    opening = attempt.session.opening
+    if opening is None or opening.params is None:
+        return None, None
+    return _message(opening.method, opening.params, versioned=opening.versioned), opening.method
+
+
+def _calls(attempt: Attempt) -> list[Call]:
+    opening = attempt.session.opening
+    return [*attempt.calls, *([] if opening is None else [opening])]
+
+
+def _message(method: str, params: Any, *, versioned: bool) -> bytes:
+    member = {"jsonrpc": "2.0"} if versioned else {}
+    return msgspec.json.encode({**member, "id": 0, "method": method, "params": params})
+
+
+def _request(
+    attempt: Attempt, spec: RestartSpec, text: str | None, turn_call: Call | None
+) -> tuple[str, Any] | None:
+    """Return what goes on: the client's open request with what was said before, or a prompt."""
+    config = attempt.config
+    before = ""
+    if spec.context:
+        past = attempt.session.past
+        before = summary(past, config.context_turns, config.context_characters)
+    if turn_call is not None and turn_call.params is not None:
+        words = attempt.dialect.turn_rules[turn_call.method].text
+        path = words if isinstance(words, str) else next(iter(words), "")
+        with contextlib.suppress(LookupError):
+            return turn_call.method, rewritten(
+                turn_call.params, path, lambda asked: _joined(before, asked, text)
+            )
+        return turn_call.method, turn_call.params
+    said = attempt.say(_joined(before, text or attempt.prompt()), busy=False)
+    return None if said is None else (said[0].method, said[1])
+
+
+def _joined(*parts: str | None) -> str:
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,229 @@
+"""tool_retry: a tool call that failed is made again before the client sees the failure.
+
+Only for tools that can be called twice for once (the server says so, or the configuration), and
+only where a call is a request of its own, as in MCP: elsewhere tools run inside the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from debbie_otel.clock import Clock
+from debbie_otel.core import events as ev
+from debbie_otel.core.message import loads
+from debbie_otel.core.model import Call, Outcome, Tool
+from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention.attempt import Done
+from debbie_otel.intervention.channel import Answer, Channel, ChannelError
+from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.executor import Reach, Reaching
+from debbie_otel.intervention.policy import Policies
+from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
+from debbie_otel.intervention.settings import ToolRetrySettings
+
+STRATEGY = "tool_retry"
+ALERT_TYPE = "tool_error"
+EVENTS = (ev.ToolStarted, ev.ToolEnded)
+_MAX_HELD = 1000
+
+
+class _Held(msgspec.Struct, frozen=True, eq=False):
+    """A call whose answer is held back until it is known to be good."""
+
+    call: Call
+    reach: Reach
+
+
+class ToolRetrier:
+    """Repeats failed calls.
+
+    Args:
+        settings: Which tools, how often.
+        reach: Finds a live session and the way there.
+        policies: Budgets of the sessions.
+        clock: Tells the time.
+        guard: What happens when our own code fails.
+        tell: Told of every attempt.
+        timeout: Seconds for an answer to a repetition.
+        dice: Jitter.
+
+    """
+
+    def __init__(
+        self,
+        settings: ToolRetrySettings,
+        reach: Reaching,
+        *,
+        policies: Policies,
+        clock: Clock,
+        guard: FailOpen,
+        tell: Callable[[InterventionEvent], None],
+        timeout: float,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._reach = reach
+        self._policies = policies
+        self._clock = clock
+        self._guard = guard
+        self._tell = tell
+        self._timeout = timeout
+        self._dice = dice or random.Random()
+        self._held: dict[int, _Held] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def observe(self, event: ev.Event) -> None:
+        """Take in the start or the end of a tool."""
+        if type(event) is ev.ToolStarted:
+            self._started(event.tool)
+        elif type(event) is ev.ToolEnded and self._held:
+            held = self._held.pop(id(event.tool), None)
+            if held is not None:
+                self._ended(event.tool, held)
+
+    async def stop(self) -> None:
+        """Give up what is being repeated: the failures go to their clients."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for held in self._held.values():
+            held.reach.channel.release(held.call)
+        self._held.clear()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _started(self, tool: Tool) -> None:
+        if not tool.is_call or len(self._held) >= _MAX_HELD:
+            return
+        reach = self._reach(tool.session.id)
+        if reach is None or not self._may_repeat(tool.name, reach):
+            return
+        calls = reach.connection.pending_calls
+        call = next((call for call in calls if call.tool is tool and not call.injected), None)
+        if call is None or call.params is None:
+            return
+        try:
+            reach.channel.hold(call)
+        except ChannelError:
+            return
+        self._held[id(tool)] = _Held(call, reach)
+
+    def _may_repeat(self, name: str, reach: Reach) -> bool:
+        settings = self._settings
+        if settings.idempotent and name in reach.session.repeatable:
+            return True
+        return any(fnmatchcase(name, pattern) for pattern in settings.tools)
+
+    def _ended(self, tool: Tool, held: _Held) -> None:
+        if tool.outcome is not Outcome.FAILED:
+            held.reach.channel.release(held.call)
+            return
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._repeat(tool, held), name="tool retry")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _repeat(self, tool: Tool, held: _Held) -> None:
+        """Make the call again until it succeeds; else let the failure through."""
+        channel = held.reach.channel
+        answered = False
+        try:
+            with self._guard("the repetition of a tool call"):
+                answered = await self._attempts(tool, held)
+        finally:
+            if not answered:
+                channel.release(held.call)
+
+    async def _attempts(self, tool: Tool, held: _Held) -> bool:
+        alert = _alert(tool, self._clock())
+        policy = self._policies.of(alert.session_id)
+        for attempt in range(1, self._settings.max_attempts + 1):
+            if policy.admit(STRATEGY, self._clock()) is not None:
+                return False
+            await asyncio.sleep(self._delay(attempt))
+            started_ns = self._clock()
+            policy.made(started_ns)
+            self._tell(InterventionEvent("triggered", alert, STRATEGY, attempt, started_ns))
+            answer, why = await self._call(held.call, held.reach.channel, tool.name)
+            record = self._record(alert, held, attempt, started_ns, why)
+            policy.learn(record)
+            if answer is not None:
+                held.reach.channel.answer(held.call, answer.result)
+            done = Done(kind="acted", detail=record.detail)
+            self._tell(
+                InterventionEvent("ended", alert, STRATEGY, attempt, record.ended_ns, done, record)
+            )
+            if answer is not None:
+                return True
+        return False
+
+    async def _call(self, call: Call, channel: Channel, tool: str) -> tuple[Answer | None, str]:
+        """Return the answer to a repetition; None and why if it failed as well."""
+        assert call.params is not None
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await channel.request(call.method, self._params(call, tool)).answer
+        except (ChannelError, TimeoutError) as error:
+            return None, str(error) or f"no answer in {self._timeout:g} s"
+        if answer.error is not None:
+            return None, answer.error
+        if isinstance(answer.result, dict) and answer.result.get("isError") is True:
+            return None, "it has failed again"
+        return answer, ""
+
+    def _params(self, call: Call, tool: str) -> Any:
+        assert call.params is not None
+        params = loads(call.params)
+        changes = self._settings.arguments.get(tool)
+        if changes and isinstance(params, dict):
+            params["arguments"] = {**(params.get("arguments") or {}), **changes}
+        return params
+
+    def _delay(self, attempt: int) -> float:
+        settings = self._settings
+        seconds = min(settings.delay * 2.0 ** (attempt - 1), settings.max_delay)
+        return seconds * self._dice.uniform(0.8, 1.2)
+
+    def _record(
+        self, alert: AnomalyAlert, held: _Held, attempt: int, started_ns: int, why: str
+    ) -> InterventionRecord:
+        info, now = held.reach.session.info, self._clock()
+        worked = not why
+        return InterventionRecord(
+            id=new_id(self._dice),
+            session_id=info.id,
+            agent=info.agent,
+            dialect=info.dialect,
+            alert_type=alert.alert_type,
+            alert_message=alert.message,
+            strategy=STRATEGY,
+            attempt=attempt,
+            started_ns=started_ns,
+            ended_ns=now,
+            result=InterventionResult.SUCCESS if worked else InterventionResult.FAILURE,
+            reason="" if worked else "failed_again",
+            detail=f"{alert.subject} was called again" + (f"; {why}" if why else " and succeeded"),
+            recovery_seconds=(now - alert.fired_ns) / 1e9 if worked else None,
+        )
+
+
+def _alert(tool: Tool, now_ns: int) -> AnomalyAlert:
+    """Return what is said of a failed call; it is no alert that fires for others."""
+    return AnomalyAlert(
+        alert_type=ALERT_TYPE,
+        severity="low",
+        session_id=tool.session.id,
+        subject=tool.name,
+        message=f"{tool.name} failed: {tool.error_message or tool.error_type or 'error'}",
+        since_ns=tool.started_ns,
+        fired_ns=now_ns,
+        details={"subject": tool.name},
+    )

@@ -1,0 +1,307 @@
+"""One alert, from its first attempt to an agent that goes on, or to a person who is told.
+
+Strategies are tried in order, and in rounds where attempts are left; each attempt is verified
+(`recovery`), recorded (`history`) and told. Whatever the agent does by itself ends it all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from debbie_otel.clock import Clock
+from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention.attempt import Done, RecoveredFirst
+from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.executor import InterventionExecutor
+from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.learning import order
+from debbie_otel.intervention.outcome import outcome, refusal
+from debbie_otel.intervention.policy import Policies, Refusal
+from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
+from debbie_otel.intervention.recovery import RecoveryWatch
+from debbie_otel.intervention.settings import InterventionConfig
+
+ESCALATE = "escalate"
+
+
+class PendingAlert(msgspec.Struct, eq=False):
+    """An alert that waits or is dealt with, and what watches its session meanwhile."""
+
+    alert: AnomalyAlert
+    watch: RecoveryWatch
+    unsubscribe: Callable[[], None]
+    failures: int = 0
+    tried: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class Treatment:
+    """Deals with alerts, one call each.
+
+    Args:
+        config: Policy.
+        executor: Carries strategies out.
+        history: Remembers every attempt, and which strategies have worked.
+        policies: Budgets of the sessions.
+        clock: Tells the time.
+        guard: What happens when our own code fails.
+        tell: Told of every attempt.
+        dice: For the exploration of a learned order, and ids.
+
+    """
+
+    def __init__(
+        self,
+        config: InterventionConfig,
+        executor: InterventionExecutor,
+        history: InterventionHistory,
+        *,
+        policies: Policies,
+        clock: Clock,
+        guard: FailOpen,
+        tell: Callable[[InterventionEvent], None],
+        dice: random.Random,
+    ) -> None:
+        self.config = config
+        self.history = history
+        self._executor = executor
+        self._policies = policies
+        self._clock = clock
+        self._guard = guard
+        self._tell = tell
+        self._dice = dice
+
+    def strategies(self, alert: AnomalyAlert) -> tuple[str, ...]:
+        """Return what is tried about an alert, in order; drawn anew with a learned order."""
+        given = alert.strategies or self.config.strategies(alert.alert_type)
+        if self.config.order == "fixed" or len(given) < 2:
+            return tuple(given)
+        reach = self._executor.reach(alert.session_id)
+        return order(
+            given,
+            self.history.trials(alert_type=alert.alert_type),
+            self._dice,
+            alert_type=alert.alert_type,
+            agent="" if reach is None else reach.session.info.agent,
+        )
+
+    async def deal_with(self, pending: PendingAlert) -> None:
+        """Try the strategies in rounds, until one has worked or none is left."""
+        alert = pending.alert
+        strategies = self._not_again(alert, self.strategies(alert))
+        while True:
+            left = [s for s in strategies if pending.tried[s] < self.config.max_retries]
+            for strategy in left:
+                if await self._try(pending, strategy):
+                    return
+            if not left:
+                break
+        if ESCALATE not in strategies:
+            await self._escalate(pending)
+
+    def _not_again(self, alert: AnomalyAlert, strategies: tuple[str, ...]) -> tuple[str, ...]:
+        """Put last what has helped the agent, but not the turn that is stuck once more.
+
+        So an ACP agent answers a prompt beside a hung one, whose client waits on.
+        """
+        helped = self._policies.of(alert.session_id).helped
+        turn = self._open_turn(alert)
+        if helped is None or turn is None or helped[0] != alert.alert_type or helped[2] != turn:
+            return strategies
+        return (*(s for s in strategies if s != helped[1]), helped[1])
+
+    def _open_turn(self, alert: AnomalyAlert) -> int | None:
+        reach = self._executor.reach(alert.session_id)
+        turn = None if reach is None else reach.session.turn()
+        return None if turn is None else turn.number
+
+    async def _try(self, pending: PendingAlert, strategy: str) -> bool:
+        """Try one strategy; return whether the alert is dealt with."""
+        policy = self._policies.of(pending.alert.session_id)
+        refusal = policy.admit(strategy, self._clock())
+        if refusal is not None:
+            return await self._refuse(pending, strategy, refusal)
+        if pending.tried[strategy]:
+            await self._pause(pending.watch, self.config.retry_delay)
+        record = await self._attempt(pending, strategy)
+        policy.learn(record)
+        match record.result:
+            case InterventionResult.SUCCESS:
+                alert = pending.alert
+                policy.helped = (alert.alert_type, strategy, self._open_turn(alert))
+                return True
+            case InterventionResult.ESCALATED:
+                return True
+            case InterventionResult.FAILURE:
+                pending.failures += 1
+                if record.reason == "session_ended":
+                    return True
+                if pending.failures >= self.config.escalation_threshold:
+                    await self._escalate(pending)
+                    return True
+            case _:
+                pending.tried[strategy] = self.config.max_retries  # nothing new would come of it
+        return record.reason in ("recovered", "session_ended")
+
+    async def _refuse(self, pending: PendingAlert, strategy: str, refusal: Refusal) -> bool:
+        alert = pending.alert
+        pending.tried[strategy] = self.config.max_retries
+        self.skip(alert, strategy, refusal.reason, refusal.detail)
+        policy = self._policies.of(alert.session_id)
+        if refusal.reason == "budget" and not policy.exhausted:
+            policy.exhausted = True
+            await self._escalate(pending)
+        return refusal.final
+
+    async def _escalate(self, pending: PendingAlert) -> None:
+        """Tell a person, whom the configuration names, and the log in any case."""
+        if pending.watch.moved is None:
+            await self._attempt(pending, ESCALATE)
+
+    async def _attempt(self, pending: PendingAlert, strategy: str) -> InterventionRecord:
+        alert, watch = pending.alert, pending.watch
+        await asyncio.sleep(0)  # what has arrived already is read first
+        await asyncio.sleep(0)
+        early = self._too_late(watch)
+        if early is not None:
+            return self.skip(alert, strategy, *early)
+        pending.tried[strategy] += 1
+        attempt, started_ns = pending.tried[strategy], self._clock()
+        self._tell(InterventionEvent("triggered", alert, strategy, attempt, started_ns))
+        policy = self._policies.of(alert.session_id)
+        done = await self._execute(alert, strategy, policy.attempts, watch)
+        if done.kind != "impossible":
+            policy.made(started_ns)
+        if done.kind == "acted":
+            event = InterventionEvent("acted", alert, strategy, attempt, self._clock(), done)
+            self._tell(event)
+            await self._verify(watch, done)
+        record = self._record(alert, strategy, attempt, started_ns, done, watch)
+        self._end(alert, record, done)
+        return record
+
+    async def _execute(
+        self, alert: AnomalyAlert, strategy: str, number: int, watch: RecoveryWatch
+    ) -> Done:
+        try:
+            return await self._executor.execute(alert, strategy, number, watch)
+        except RecoveredFirst:
+            detail = "the agent went on by itself before anything was sent"
+            return Done(kind="impossible", reason="recovered", detail=detail)
+        except Exception as error:  # noqa: BLE001 - an attempt that fails is one that has failed
+            self._guard.failed(f"the strategy {strategy}", error)
+            return Done(kind="failed", reason="error", detail=f"{type(error).__name__}: {error}")
+
+    def _too_late(self, watch: RecoveryWatch) -> tuple[str, str] | None:
+        """Return reason and detail if there is nothing to be done any more."""
+        if watch.moved is not None:
+            return "recovered", f"the agent went on by itself: {watch.moved.what}"
+        if watch.hopeless is not None and watch.ended:
+            return "session_ended", watch.hopeless
+        watch.again(self._clock())
+        return None
+
+    async def _verify(self, watch: RecoveryWatch, done: Done) -> None:
+        """Wait until the agent has moved, or cannot any more, or the time is over."""
+        changed = asyncio.Event()
+        watch.notify(changed.set)
+        answer = done.answer
+        if answer is not None:
+            answer.add_done_callback(lambda _: changed.set())
+        try:
+            async with asyncio.timeout(self.config.recovery_timeout):
+                while watch.moved is None and watch.hopeless is None:
+                    refused = None if answer is None else refusal(answer)
+                    if refused is not None:
+                        watch.hopeless = refused
+                        return
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            return
+
+    async def _pause(self, watch: RecoveryWatch, seconds: float) -> None:
+        """Wait, but no longer than until the agent moves."""
+        changed = asyncio.Event()
+        watch.notify(changed.set)
+        if watch.moved is not None:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+        except TimeoutError:
+            return
+
+    # -- what is remembered ------------------------------------------------------------------
+
+    def _record(
+        self,
+        alert: AnomalyAlert,
+        strategy: str,
+        attempt: int,
+        started_ns: int,
+        done: Done,
+        watch: RecoveryWatch,
+    ) -> InterventionRecord:
+        result, reason, detail = outcome(done, watch, self.config.recovery_timeout)
+        success = result is InterventionResult.SUCCESS and watch.moved is not None
+        seconds = (watch.moved.time_ns - alert.fired_ns) / 1e9 if success and watch.moved else None
+        return self._new_record(
+            alert,
+            strategy,
+            attempt=attempt,
+            started_ns=started_ns,
+            ended_ns=self._clock(),
+            result=result,
+            reason=reason,
+            detail=detail,
+            recovery_seconds=seconds,
+            evidence=done.evidence,
+        )
+
+    def skip(
+        self, alert: AnomalyAlert, strategy: str, reason: str, detail: str
+    ) -> InterventionRecord:
+        """Record that a strategy was not tried, and why."""
+        now = self._clock()
+        record = self._new_record(
+            alert,
+            strategy,
+            attempt=0,
+            started_ns=now,
+            ended_ns=now,
+            result=InterventionResult.SKIPPED,
+            reason=reason,
+            detail=detail,
+        )
+        self._end(alert, record, None)
+        return record
+
+    def _new_record(self, alert: AnomalyAlert, strategy: str, **facts: Any) -> InterventionRecord:
+        reach = self._executor.reach(alert.session_id)
+        info = None if reach is None else reach.session.info
+        return InterventionRecord(
+            id=new_id(self._dice),
+            session_id=alert.session_id,
+            agent="" if info is None else info.agent,
+            dialect="" if info is None else info.dialect,
+            alert_type=alert.alert_type,
+            alert_message=alert.message,
+            strategy=strategy,
+            **facts,
+        )
+
+    def _end(self, alert: AnomalyAlert, record: InterventionRecord, done: Done | None) -> None:
+        with self._guard("the history of interventions"):
+            self.history.add(record)
+        event = InterventionEvent(
+            "ended", alert, record.strategy, record.attempt, record.ended_ns, done, record
+        )
+        with self._guard("what is told of interventions"):
+            self._tell(event)

@@ -1,0 +1,118 @@
+"""Requests with their responses, and tools -> spans and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opentelemetry.trace import Link, SpanKind
+
+from debbie_otel import semconv
+from debbie_otel.core import events as ev
+from debbie_otel.core.model import Outcome, Tool
+from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.telemetry.connection_spans import ConnectionSpans, link_to, status_of
+from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.telemetry.spans import UNSET
+
+
+class CallRecorder:
+    """Records calls and tools, each as one span when it has ended.
+
+    Args:
+        spans: Those of the connection.
+        instruments: Where measurements go.
+
+    Attributes:
+        handlers: What records an event, by its type.
+
+    """
+
+    def __init__(self, spans: ConnectionSpans, instruments: Instruments) -> None:
+        self._spans = spans
+        self._instruments = instruments
+        self.handlers: dict[type, Callable[[Any], None]] = {
+            ev.CallEnded: self._call_ended,
+            ev.ToolEnded: self._tool_ended,
+        }
+
+    def _call_ended(self, event: ev.CallEnded) -> None:
+        call = event.call
+        turn, tool = call.turn, call.tool
+        kind = self._spans.kinds[call.direction]
+        served = kind is SpanKind.SERVER
+        if call.opens_turn and turn is not None:
+            self._instruments.call(call, served, *turn.handle.exemplar)
+            return
+        method = name = call.method
+        attributes: Attributes = {
+            semconv.JSONRPC_REQUEST_ID: str(call.id),
+            semconv.REQUEST_SIZE: call.request_bytes,
+            semconv.RESPONSE_SIZE: call.response_bytes,
+        }
+        if call.injected:
+            attributes[semconv.INJECTED] = True
+        status, spans = UNSET, self._spans
+        if tool is not None:
+            name = f"{method} {tool.name}"
+            attributes[semconv.GEN_AI_OPERATION_NAME] = semconv.EXECUTE_TOOL
+            self._describe_tool(attributes, tool)
+        if call.outcome is not Outcome.COMPLETED:
+            attributes[semconv.CALL_OUTCOME] = str(call.outcome)
+            if call.error_code is not None:
+                attributes[semconv.RPC_RESPONSE_STATUS_CODE] = str(call.error_code)
+            status = status_of(attributes, call.outcome, call.error_type, call.error_message)
+        links: Sequence[Link] = ()
+        if call.trace is None and turn is None:
+            parent = spans.outer
+        else:
+            parent = spans.parent(call.trace, turn)
+            if call.trace is not None and turn is not None:
+                links = (link_to(turn.handle.context, "turn"),)
+        span = spans.start_call(
+            call.session,
+            name,
+            method,
+            call.versioned,
+            spans.kinds[call.direction],
+            call.started_ns,
+            parent,
+            attributes,
+            links,
+        )
+        spans.end(span, event.time_ns, status)
+        trace_id, span_id = (span.trace_id, span.span_id) if span.sampled else (0, 0)
+        self._instruments.call(call, served, trace_id, span_id)
+        if tool is not None:
+            self._instruments.tool(tool, trace_id, span_id)
+
+    def _tool_ended(self, event: ev.ToolEnded) -> None:
+        tool, spans = event.tool, self._spans
+        if tool.is_call:
+            return  # the span of its request says it all
+        attributes: Attributes = {
+            semconv.GEN_AI_OPERATION_NAME: semconv.EXECUTE_TOOL,
+            semconv.TOOL_TIMING: "reported" if tool.reported else "observed",
+        }
+        self._describe_tool(attributes, tool)
+        span = spans.start(
+            tool.session,
+            f"{semconv.EXECUTE_TOOL} {tool.name}",
+            SpanKind.INTERNAL,
+            tool.started_ns,
+            spans.parent(None, tool.turn),
+            attributes,
+        )
+        status = status_of(attributes, tool.outcome, tool.error_type, tool.error_message)
+        spans.end(span, event.time_ns, status)
+        self._instruments.tool(tool, *span.exemplar)
+
+    def _describe_tool(self, attributes: Attributes, tool: Tool) -> None:
+        attributes[semconv.GEN_AI_TOOL_NAME] = tool.name
+        attributes[semconv.TOOL_OUTCOME] = str(tool.outcome)
+        if tool.id is not None:
+            attributes[semconv.GEN_AI_TOOL_CALL_ID] = tool.id
+        if tool.kind is not None:
+            attributes[semconv.TOOL_KIND] = tool.kind
+        self._spans.capture(attributes, semconv.GEN_AI_TOOL_CALL_ARGUMENTS, tool.arguments)
+        self._spans.capture(attributes, semconv.GEN_AI_TOOL_CALL_RESULT, tool.result)

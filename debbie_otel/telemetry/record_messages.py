@@ -1,0 +1,135 @@
+"""Streams and messages that stand alone -> spans; and every message -> a count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from debbie_otel import semconv
+from debbie_otel.core import events as ev
+from debbie_otel.core.message import InterceptedMessage, MessageType
+from debbie_otel.core.model import Outcome, Stream
+from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.telemetry.connection_spans import (
+    ConnectionSpans,
+    RecorderOptions,
+    status_of,
+)
+from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.telemetry.spans import UNSET
+
+
+class MessageRecorder:
+    """Records what is neither a request nor its response, and counts all there is.
+
+    Args:
+        spans: Those of the connection.
+        instruments: Where measurements go.
+        options: What becomes of the chunks of a stream.
+
+    Attributes:
+        handlers: What records an event, by its type.
+
+    """
+
+    def __init__(
+        self, spans: ConnectionSpans, instruments: Instruments, options: RecorderOptions
+    ) -> None:
+        self._spans = spans
+        self._instruments = instruments
+        self.handlers: dict[type, Callable[[Any], None]] = {
+            ev.MessageSeen: instruments.message_seen,
+            ev.NotificationSeen: self._notification,
+            ev.StraySeen: self._stray,
+            ev.UsageReported: self._usage,
+        }
+        if options.stream_chunks == "span":
+            self.handlers[ev.StreamAdvanced] = self._stream_advanced
+        elif options.stream_chunks == "fold":
+            self.handlers[ev.StreamEnded] = self._stream_ended
+
+    def _stream_ended(self, event: ev.StreamEnded) -> None:
+        stream = event.stream
+        attributes = self._stream_attributes(stream)
+        attributes[semconv.STREAM_CHUNKS] = stream.count
+        attributes[semconv.STREAM_BYTES] = stream.bytes
+        attributes[semconv.STREAM_GAP] = stream.longest_gap_ns / 1e9
+        if stream.since_ns is not None:
+            attributes[semconv.STREAM_FIRST] = (stream.first_ns - stream.since_ns) / 1e9
+        span = self._spans.start(
+            stream.session,
+            stream.method,
+            self._spans.kinds[stream.direction],
+            stream.first_ns,
+            self._spans.parent(None, stream.turn),
+            attributes,
+        )
+        self._spans.end(span, stream.last_ns)
+
+    def _stream_advanced(self, event: ev.StreamAdvanced) -> None:
+        stream = event.stream
+        self._spans.point(
+            stream.session,
+            stream.method,
+            self._spans.kinds[stream.direction],
+            event.time_ns,
+            self._spans.parent(None, stream.turn),
+            self._stream_attributes(stream),
+        )
+
+    def _stream_attributes(self, stream: Stream) -> Attributes:
+        return {
+            self._spans.method_attribute: stream.method,
+            semconv.MESSAGE_TYPE: "stream",
+            semconv.STREAM_KIND: stream.kind,
+        }
+
+    def _notification(self, event: ev.NotificationSeen) -> None:
+        message = event.message
+        name = message.method or ""
+        attributes = self._single(message)
+        attributes[self._spans.method_attribute] = name
+        parent = self._spans.parent(None, event.turn)
+        self._spans.point(
+            event.session,
+            name,
+            self._spans.kinds[message.direction],
+            event.time_ns,
+            parent,
+            attributes,
+        )
+
+    def _stray(self, event: ev.StraySeen) -> None:
+        message = event.message
+        unknown = message.type is MessageType.UNKNOWN
+        attributes = self._single(message)
+        status = UNSET
+        if isinstance(message.id, str | int | float):
+            attributes[semconv.JSONRPC_REQUEST_ID] = str(message.id)
+        if event.cancelled is not None:  # what the answer says does not matter any more
+            attributes[self._spans.method_attribute] = event.cancelled
+            attributes[semconv.CALL_OUTCOME] = str(Outcome.CANCELLED)
+        elif message.type is MessageType.ERROR:
+            error = message.rpc_error()
+            code = "malformed_error" if error.code is None else str(error.code)
+            status = status_of(attributes, Outcome.FAILED, code, error.message)
+        self._spans.point(
+            event.session,
+            semconv.SPAN_UNKNOWN if unknown else semconv.SPAN_UNMATCHED,
+            self._spans.kinds[message.direction],
+            event.time_ns,
+            self._spans.parent(None, event.turn),
+            attributes,
+            status=status,
+        )
+
+    @staticmethod
+    def _single(message: InterceptedMessage) -> Attributes:
+        return {
+            semconv.MESSAGE_TYPE: message.type.value,
+            semconv.MESSAGE_DIRECTION: message.direction.value,
+            semconv.MESSAGE_SIZE: message.size,
+        }
+
+    def _usage(self, event: ev.UsageReported) -> None:
+        self._instruments.tokens(event.session.agent, event.input_tokens, event.output_tokens)

@@ -1,0 +1,182 @@
+"""tool_retry on a live wire: failures of tools that may be called again never reach the client."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+from debbie_otel.intervention.records import InterventionRecord
+from debbie_otel.intervention.settings import ToolRetrySettings
+from tests.integration.proxied import Proxied, config, proxied
+
+TOOLS = [
+    {"name": "look", "annotations": {"readOnlyHint": True}},
+    {"name": "put", "annotations": {"idempotentHint": True}},
+    {"name": "pay", "annotations": {"idempotentHint": False}},
+    {"name": "search_web"},
+]
+
+
+class Flaky:
+    """An MCP server whose tools fail so often before they work.
+
+    Attributes:
+        failures: By tool, how many calls fail; by `isError`, or by a JSON-RPC error.
+        calls: All calls it got, as (tool, arguments).
+
+    """
+
+    def __init__(self, **failures: int) -> None:
+        self.failures = failures
+        self.rpc_errors = False
+        self.calls: list[tuple[str, Any]] = []
+        self.ids: list[Any] = []
+
+    async def __call__(self, connection: ServerConnection) -> None:
+        async for text in connection:
+            request = json.loads(text)
+            if "id" in request:
+                await connection.send(
+                    json.dumps({"jsonrpc": "2.0", "id": request["id"]} | self.answer(request))
+                )
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["method"] == "tools/list":
+            return {"result": {"tools": TOOLS}}
+        params = request["params"]
+        self.calls.append((params["name"], params.get("arguments")))
+        self.ids.append(request["id"])
+        left = self.failures.get(params["name"], 0)
+        self.failures[params["name"]] = left - 1
+        if left > 0 and self.rpc_errors:
+            return {"error": {"code": -32603, "message": "not now"}}
+        return {"result": {"content": [], "isError": left > 0, "call": len(self.calls)}}
+
+
+class Client:
+    """A client that keeps everything it gets."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._ids = iter(range(1, 1000))
+        self.received: list[dict[str, Any]] = []
+
+    async def request(self, method: str, **params: Any) -> Any:
+        call_id = next(self._ids)
+        message = {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params}
+        await self._connection.send(json.dumps(message))
+        answer = json.loads(await self._connection.recv())
+        self.received.append(answer)
+        assert answer["id"] == call_id
+        return answer
+
+    async def use(self, tool: str, **arguments: Any) -> Any:
+        return await self.request("tools/call", name=tool, arguments=arguments)
+
+
+@contextlib.asynccontextmanager
+async def stage(
+    flaky: Flaky, data_dir: Path, *, compress: bool = True, **retry: Any
+) -> AsyncIterator[tuple[Client, Proxied]]:
+    settings = ToolRetrySettings(**({"delay": 0.01} | retry))
+    compression: Any = "deflate" if compress else None
+    async with serve(flaky, "127.0.0.1", 0, compression=compression) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        base = config(
+            f"ws://127.0.0.1:{port}",
+            data_dir,
+            proxy={"dialect": "mcp"},
+            detection={"enabled": True},
+            interventions={"tool_retry": settings},
+        )
+        async with (
+            proxied(base) as it,
+            connect(it.url(), proxy=None, compression=compression) as connection,
+        ):
+            client = Client(connection)
+            await client.request("tools/list")
+            yield client, it
+
+
+def told(it: Proxied) -> list[str]:
+    assert it.debbie.interventions is not None
+    records: list[InterventionRecord] = it.debbie.interventions.history.recent()
+    return [f"{r.strategy} {r.attempt} {r.result}" for r in reversed(records)]
+
+
+async def test_a_tool_that_fails_twice_succeeds_for_its_client(tmp_path: Path) -> None:
+    for compress in (True, False):
+        flaky = Flaky(look=2)
+        folder = tmp_path / str(compress)
+        async with stage(flaky, folder, compress=compress) as (client, it):
+            answer = await client.use("look", at="x")
+            assert answer["result"] == {"content": [], "isError": False, "call": 3}
+            assert flaky.calls == [("look", {"at": "x"})] * 3
+            assert told(it) == ["tool_retry 1 failure", "tool_retry 2 success"]
+            again = await client.use("look", at="y")
+            assert again["result"]["call"] == 4, "the connection goes on"
+        assert [message["id"] for message in client.received] == [1, 2, 3], "and nothing else came"
+        assert len({str(call_id) for call_id in flaky.ids}) == 4
+
+
+async def test_json_rpc_errors_are_failures_too(tmp_path: Path) -> None:
+    flaky = Flaky(put=1)
+    flaky.rpc_errors = True
+    async with stage(flaky, tmp_path) as (client, it):
+        assert (await client.use("put"))["result"]["isError"] is False
+        assert told(it) == ["tool_retry 1 success"]
+
+
+async def test_a_tool_that_keeps_failing_fails_for_its_client(tmp_path: Path) -> None:
+    flaky = Flaky(look=100)
+    async with stage(flaky, tmp_path, max_attempts=2) as (client, it):
+        answer = await client.use("look")
+        assert answer["result"]["isError"] is True
+        assert answer["result"]["call"] == 1, "the server's own answer"
+        assert len(flaky.calls) == 3
+        assert told(it) == ["tool_retry 1 failure", "tool_retry 2 failure"]
+
+
+async def test_a_tool_that_may_not_be_repeated_is_not(tmp_path: Path) -> None:
+    flaky = Flaky(pay=1, search_web=1)
+    async with stage(flaky, tmp_path) as (client, it):
+        assert (await client.use("pay"))["result"]["isError"] is True
+        assert (await client.use("search_web"))["result"]["isError"] is True
+        assert told(it) == []
+        assert len(flaky.calls) == 2
+
+
+async def test_the_allow_list_and_arguments_by_rule(tmp_path: Path) -> None:
+    flaky = Flaky(search_web=1)
+    rules: dict[str, Any] = {
+        "tools": ("search_*",),
+        "arguments": {"search_web": {"limit": 5}},
+    }
+    async with stage(flaky, tmp_path, **rules) as (client, _):
+        assert (await client.use("search_web", q="x", limit=50))["result"]["isError"] is False
+        assert flaky.calls == [
+            ("search_web", {"q": "x", "limit": 50}),
+            ("search_web", {"q": "x", "limit": 5}),
+        ]
+
+
+async def test_switched_off_it_does_nothing(tmp_path: Path) -> None:
+    flaky = Flaky(look=1)
+    async with stage(flaky, tmp_path, enabled=False) as (client, it):
+        assert (await client.use("look"))["result"]["isError"] is True
+        assert told(it) == []
+
+
+async def test_it_keeps_within_the_budget_of_the_session(tmp_path: Path) -> None:
+    flaky = Flaky(look=10_000)
+    async with stage(flaky, tmp_path, max_attempts=3) as (client, it):
+        limit = it.debbie.config.interventions.rate_limit
+        for _ in range(10):
+            assert (await client.use("look"))["result"]["isError"] is True
+        assert 10 < len(flaky.calls) <= 10 + limit

@@ -1,0 +1,451 @@
+"""The flow: what is tried in which order, how often, and when it ends.
+
+Sessions, events, monitor and history are the real ones; strategies are callables of the test, as
+a user registers them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from debbie_otel.core import events as ev
+from debbie_otel.detection.alerts import AnomalyAlert, Transition
+from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.channel import Answer, Channel, ChannelError
+from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.executor import InterventionExecutor, Reach
+from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.orchestrator import InterventionOrchestrator
+from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
+from debbie_otel.monitor import DebbieMonitor
+from tests.core.test_connection import START
+from tests.intervention import alerts
+from tests.play import Play
+
+HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
+MOVES = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"I"}}'
+ENDS = "close"
+
+Strategy = Callable[[Attempt], Awaitable[Done | bool | None]]
+
+
+class Stage:
+    """A live session, an orchestrator, and strategies by name."""
+
+    def __init__(self, **config: Any) -> None:
+        settings: dict[str, Any] = {"recovery_timeout": 0.05, "retry_delay": 0.0} | config
+        self.play = Play("aiwhisperer")
+        self.monitor = DebbieMonitor()
+        self.tell(f"{START}\n{HUNG}")
+        self.guard = FailOpen()
+        self.history = InterventionHistory(None, HistorySettings(), self.clock)
+        self.events: list[InterventionEvent] = []
+        self.config = InterventionConfig(**settings)
+        self.executor = InterventionExecutor(self.config, self.reach, self.monitor.subscribe)
+        self.orchestrator = InterventionOrchestrator(
+            self.config,
+            self.executor,
+            self.history,
+            subscribe=self.monitor.subscribe,
+            clock=self.clock,
+            guard=self.guard,
+            tell=self.events.append,
+            dice=random.Random(7),
+        )
+        self.tried: list[str] = []
+        self.escalates = Done(kind="escalated", detail="told log")
+        self.executor._advisors["escalate"] = self._escalate
+
+    def clock(self) -> int:
+        return self.play.now
+
+    def reach(self, session_id: str) -> Reach | None:
+        # No strategy here sends anything: what a channel does is in tests/transports.
+        session = self.play.connection.session
+        channel = cast("Channel", None)
+        return Reach(session, self.play.connection, channel) if session.live else None
+
+    def tell(self, transcript: str) -> None:
+        """Let messages pass, and the monitor hear of them."""
+        before = len(self.play.events)
+        if transcript == ENDS:
+            self.play.close()
+        else:
+            self.play.play(transcript)
+        self.monitor.publish(self.play.events[before:])
+
+    def knows(self, name: str, strategy: Strategy) -> None:
+        async def noted(attempt: Attempt) -> Done | bool | None:
+            self.tried.append(name)
+            return await strategy(attempt)
+
+        self.executor.register(name, noted)
+
+    def helps(self, name: str) -> None:
+        async def strategy(_: Attempt) -> None:
+            asyncio.get_running_loop().call_soon(self.tell, MOVES)
+
+        self.knows(name, strategy)
+
+    def fails(self, name: str) -> None:
+        async def strategy(_: Attempt) -> None:
+            return None
+
+        self.knows(name, strategy)
+
+    async def run(self, *strategies: str, alert: AnomalyAlert | None = None) -> list[str]:
+        """Raise an alert and wait until it is dealt with; return the results."""
+        named = tuple(s if s == "escalate" else f"custom:{s}" for s in strategies)
+        before = len(self.records)
+        self.raised = alert or alerts.alert(strategies=named)
+        self.orchestrator.take(Transition("alert", self.raised, self.clock()))
+        await self.settle()
+        return [told(record) for record in self.records[before:]]
+
+    async def settle(self) -> None:
+        async with asyncio.timeout(5):
+            while self.orchestrator.busy:
+                await asyncio.gather(*self.orchestrator.tasks)
+
+    @property
+    def records(self) -> list[InterventionRecord]:
+        return [event.record for event in self.events if event.record is not None]
+
+    async def _escalate(self, alert: AnomalyAlert, _: object) -> Done:
+        self.tried.append("escalate")
+        return self.escalates
+
+
+def told(record: InterventionRecord) -> str:
+    reason = f" {record.reason}" if record.reason else ""
+    return f"{record.strategy.removeprefix('custom:')} {record.result}{reason}"
+
+
+# -- order, rounds, ends --------------------------------------------------------------------------
+
+
+async def test_the_first_strategy_that_helps_is_the_last() -> None:
+    stage = Stage()
+    stage.fails("a")
+    stage.helps("b")
+    stage.helps("c")
+    assert await stage.run("a", "b", "c") == ["a failure no_recovery", "b success"]
+    record = stage.records[-1]
+    assert "it streams (message)" in record.detail
+    assert (record.session_id, record.agent, record.dialect) == ("s1", "aiwhisperer", "aiwhisperer")
+    assert record.recovery_seconds is not None
+    assert stage.history.session("s1")[0].id == record.id
+
+
+async def test_after_so_many_failures_a_person_is_told() -> None:
+    stage = Stage(escalation_threshold=3)
+    stage.fails("a")
+    stage.fails("b")
+    assert await stage.run("a", "b") == [
+        "a failure no_recovery",
+        "b failure no_recovery",
+        "a failure no_recovery",
+        "escalate escalated",
+    ]
+
+
+async def test_a_strategy_is_tried_at_most_so_often_for_an_alert() -> None:
+    stage = Stage(escalation_threshold=100, max_retries=2)
+    stage.fails("a")
+    assert await stage.run("a") == ["a failure no_recovery"] * 2 + ["escalate escalated"]
+    assert [r.attempt for r in stage.records] == [1, 2, 1]
+
+
+async def test_escalation_ends_the_strategies_where_it_is_one_of_them() -> None:
+    stage = Stage()
+    stage.fails("a")
+    stage.helps("b")
+    assert await stage.run("a", "escalate", "b") == ["a failure no_recovery", "escalate escalated"]
+
+
+async def test_a_strategy_that_is_impossible_here_is_skipped_and_not_tried_again() -> None:
+    stage = Stage(escalation_threshold=2)
+
+    async def impossible(_: Attempt) -> Done:
+        return Done(kind="impossible", reason="dialect", detail="cannot")
+
+    stage.knows("a", impossible)
+    stage.fails("b")
+    assert await stage.run("a", "b") == [
+        "a skipped dialect",
+        "b failure no_recovery",
+        "b failure no_recovery",
+        "escalate escalated",
+    ]
+
+
+async def test_a_diagnosis_is_half_a_success_and_the_next_strategy_follows() -> None:
+    stage = Stage()
+
+    async def diagnoses(_: Attempt) -> Done:
+        return Done(kind="diagnosed", detail="the disk is full", evidence={"disk": 100})
+
+    stage.knows("a", diagnoses)
+    stage.helps("b")
+    assert await stage.run("a", "b") == ["a partial_success", "b success"]
+    assert stage.records[0].evidence == {"disk": 100}
+
+
+async def test_a_strategy_that_raises_has_failed_and_says_so() -> None:
+    stage = Stage()
+    stage.guard.strict = False
+
+    async def breaks(_: Attempt) -> None:
+        raise ValueError("oh")
+
+    stage.knows("a", breaks)
+    stage.helps("b")
+    assert await stage.run("a", "b") == ["a failure error", "b success"]
+    assert stage.records[0].detail == "ValueError: oh"
+
+
+async def test_a_custom_strategy_may_say_that_it_failed() -> None:
+    stage = Stage(max_retries=1)
+
+    async def gives_up(_: Attempt) -> bool:
+        return False
+
+    stage.knows("a", gives_up)
+    assert (await stage.run("a"))[0] == "a failure custom"
+
+
+async def test_a_strategy_that_nobody_knows_is_skipped() -> None:
+    assert await Stage().run("x") == ["x skipped unknown", "escalate escalated"]
+
+
+# -- verification ---------------------------------------------------------------------------------
+
+
+async def test_an_acknowledgement_is_no_recovery() -> None:
+    stage = Stage(max_retries=1)
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    async def acknowledged(_: Attempt) -> Done:
+        answered.set_result(Answer({"ok": True}))
+        return Done(kind="acted", detail="said", answer=answered)
+
+    stage.knows("a", acknowledged)
+    assert await stage.run("a") == ["a failure no_recovery", "escalate escalated"]
+
+
+@pytest.mark.parametrize("how", ["error", "lost"])
+async def test_a_refusal_is_a_failure_at_once(how: str) -> None:
+    stage = Stage(recovery_timeout=60.0)
+    answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    async def refused(_: Attempt) -> Done:
+        if how == "error":
+            answer.set_result(Answer(error="-32001 no such session"))
+        else:
+            answer.set_exception(ChannelError("the connection has ended"))
+        return Done(kind="acted", detail="said", answer=answer)
+
+    stage.knows("a", refused)
+    stage.helps("b")
+    assert await stage.run("a", "b") == ["a failure no_recovery", "b success"]
+    assert ("-32001" if how == "error" else "ended") in stage.records[0].detail
+
+
+async def test_an_agent_that_goes_on_by_itself_before_is_not_our_success() -> None:
+    stage = Stage()
+    stage.helps("a")
+    stage.orchestrator.take(
+        Transition("alert", alerts.alert(strategies=("custom:a",)), stage.clock())
+    )
+    stage.tell(MOVES)
+    await stage.settle()
+    assert [told(record) for record in stage.records] == ["a skipped recovered"]
+    assert stage.tried == []
+
+
+async def test_between_two_attempts_too() -> None:
+    stage = Stage(retry_delay=60.0)
+
+    async def late(_: Attempt) -> None:
+        asyncio.get_running_loop().call_later(0.1, stage.tell, MOVES)  # after the verification
+
+    stage.knows("a", late)
+    assert await stage.run("a") == ["a failure no_recovery", "a skipped recovered"]
+
+
+async def test_a_session_that_ends_ends_it() -> None:
+    stage = Stage(recovery_timeout=60.0)
+
+    async def too_late(_: Attempt) -> None:
+        asyncio.get_running_loop().call_soon(stage.tell, ENDS)
+
+    stage.knows("a", too_late)
+    stage.helps("b")
+    assert await stage.run("a", "b") == ["a failure session_ended"]
+
+
+async def test_what_is_measured_recovers_with_its_alert() -> None:
+    stage = Stage(recovery_timeout=60.0)
+
+    async def cools_down(attempt: Attempt) -> None:
+        resolved = Transition("resolved", stage.raised, stage.clock())
+        asyncio.get_running_loop().call_soon(stage.orchestrator.take, resolved)
+
+    stage.knows("a", cools_down)
+    slow = alerts.alert("slow_response", strategies=("custom:a",))
+    assert await stage.run(alert=slow) == ["a success"]
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+async def test_a_session_has_a_budget_and_a_person_is_told_once() -> None:
+    stage = Stage(max_interventions_per_session=1)
+    stage.helps("a")
+    assert await stage.run("a") == ["a success"]
+    assert await stage.run("a") == ["a skipped budget", "escalate escalated"]
+    assert await stage.run("a") == ["a skipped budget"]
+
+
+async def test_a_storm_of_alerts_is_no_storm_of_interventions() -> None:
+    stage = Stage(rate_limit=3, max_interventions_per_session=1000)
+    stage.helps("a")
+    for _ in range(200):
+        await stage.run("a")
+    assert stage.tried == ["a"] * 3
+    stage.play.now += 61 * 10**9
+    assert await stage.run("a") == ["a success"]
+
+
+async def test_one_session_is_dealt_with_one_alert_at_a_time() -> None:
+    stage = Stage(recovery_timeout=60.0)
+    at_once = [0, 0]
+
+    async def counts(_: Attempt) -> None:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        await asyncio.sleep(0)
+        at_once[0] -= 1
+        asyncio.get_running_loop().call_soon(stage.tell, MOVES)
+
+    stage.knows("a", counts)
+    for name in ("session_stall", "request_timeout"):
+        stage.orchestrator.take(
+            Transition("alert", alerts.alert(name, strategies=("custom:a",)), stage.clock())
+        )
+    await stage.settle()
+    assert at_once[1] == 1
+    # The second was seen to be over when its turn came.
+    assert [told(record) for record in stage.records] == ["a success", "a skipped recovered"]
+
+
+async def test_the_same_alert_again_while_it_is_dealt_with_changes_nothing() -> None:
+    stage = Stage()
+    stage.helps("a")
+    twice = Transition("alert", alerts.alert(strategies=("custom:a",)), stage.clock())
+    stage.orchestrator.take(twice)
+    stage.orchestrator.take(twice)
+    await stage.settle()
+    assert stage.tried == ["a"]
+
+
+async def test_beyond_the_queue_alerts_are_skipped() -> None:
+    stage = Stage(queue=1)
+    stage.helps("a")
+    for number in range(3):
+        kind = alerts.alert(f"rule{number}", strategies=("custom:a",))
+        stage.orchestrator.take(Transition("alert", kind, stage.clock()))
+    skipped = [told(record) for record in stage.records]
+    assert skipped == ["a skipped queue", "a skipped queue"]
+    await stage.orchestrator.stop()
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"auto_continue": False}, "passive"),
+        ({"max_interventions_per_session": 0}, "passive"),
+        ({"dry_run": True}, "dry_run"),
+    ],
+)
+async def test_who_may_not_act_says_what_would_have_been_done(
+    config: dict[str, Any], reason: str
+) -> None:
+    stage = Stage(**config)
+    stage.helps("a")
+    assert await stage.run("a", "escalate") == [f"a skipped {reason}"]
+    assert stage.records[0].detail == "would have tried custom:a, then escalate"
+    assert stage.tried == []
+
+
+async def test_a_strategy_that_keeps_failing_in_a_session_is_skipped_there() -> None:
+    stage = Stage(skip_after=2, max_retries=2, escalation_threshold=2)
+    stage.fails("a")
+    stage.helps("b")
+    await stage.run("a")
+    assert await stage.run("a", "b") == ["a skipped repeated_failures", "b success"]
+
+
+async def test_stop_gives_up_what_is_under_way() -> None:
+    stage = Stage(recovery_timeout=60.0)
+    tried = asyncio.Event()
+
+    async def waits(_: Attempt) -> None:
+        tried.set()
+
+    stage.knows("a", waits)
+    stage.orchestrator.take(
+        Transition("alert", alerts.alert(strategies=("custom:a",)), stage.clock())
+    )
+    await tried.wait()
+    await stage.orchestrator.stop()
+    assert not stage.orchestrator.busy
+    assert stage.monitor._subscribers[ev.SessionEnded] == ()
+
+
+# -- learning -------------------------------------------------------------------------------------
+
+
+async def test_a_learned_order_prefers_what_has_worked() -> None:
+    stage = Stage(order="learned", max_interventions_per_session=1000, rate_limit=1000)
+    stage.fails("a")
+    stage.helps("b")
+    for _ in range(40):
+        stage.play.now += 10**9
+        await stage.run("a", "b")
+    first = []
+    for _ in range(20):
+        stage.play.now += 10**9
+        stage.tried.clear()
+        await stage.run("a", "b")
+        first.append(stage.tried[0])
+    assert first.count("b") > 10
+    assert InterventionResult.SUCCESS in {record.result for record in stage.records}
+
+
+async def test_what_helped_comes_last_when_the_same_turn_is_stuck_again() -> None:
+    stage = Stage()
+    stage.helps("a")
+    stage.helps("b")
+    assert await stage.run("a", "b") == ["a success"]
+    assert await stage.run("a", "b") == ["b success"]
+    stage.tell(f'<< {{"id":2,"result":{{"ai_response":"done"}}}}\n{HUNG}')
+    assert await stage.run("a", "b") == ["a success"], "another turn"
+
+
+# -- what is told ---------------------------------------------------------------------------------
+
+
+async def test_every_step_is_told_in_order() -> None:
+    stage = Stage()
+    stage.helps("a")
+    await stage.run("a")
+    assert [event.phase for event in stage.events] == ["triggered", "acted", "ended"]
+    assert len({event.attempt for event in stage.events}) == 1

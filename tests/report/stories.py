@@ -1,0 +1,144 @@
+"""Sessions for tests of reports: played through the core, seen live or read back from spans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from debbie_otel.config import Config, TelemetryConfig
+from debbie_otel.core import events as ev
+from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.detection.alerts import AnomalyAlert, Transition
+from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.interceptor import WebSocketInterceptor
+from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.monitor import DebbieMonitor
+from debbie_otel.recording import read_recording
+from debbie_otel.report.collector import SessionCollector
+from debbie_otel.report.facts import SessionFacts, Step
+from debbie_otel.report.live import LiveReporter
+from debbie_otel.report.readback import read_sessions, trace_files
+from debbie_otel.telemetry.exporters import FileSpanExporter
+from debbie_otel.telemetry.recorder import RecorderOptions
+from tests.intervention.attempts import NOW, attempt
+from tests.play import DATA, SECOND, Play
+from tests.telemetry.spantree import Recorded
+
+LOOP = """
+    >> {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}
+    << {"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"s","version":"1"}}}
+""" + "".join(
+    f"""
+    >> {{"jsonrpc":"2.0","id":{n},"method":"tools/call","params":{{"name":"list_files","arguments":{{"path":"/secret"}}}}}}
+    +0.5
+    << {{"jsonrpc":"2.0","id":{n},"result":{{"content":[]}}}}
+    """
+    for n in range(2, 11)
+)
+"""Nine calls of one tool with the same arguments, four and a half seconds in all."""
+
+
+class Watched:
+    """A stage with a collector."""
+
+    def __init__(self, dialect: str | None = None, **options: Any) -> None:
+        self.stage = Play(dialect)
+        self.monitor = DebbieMonitor()
+        self.collector = SessionCollector(self.monitor, **options)
+
+    def play(self, transcript: str) -> None:
+        """Play lines."""
+        before = len(self.stage.events)
+        self.monitor.opened(self.stage.connection)
+        self.stage.play(transcript)
+        self.monitor.publish(self.stage.events[before:])
+
+    def close(self) -> None:
+        """Close the connection."""
+        before = len(self.stage.events)
+        self.monitor.closed(self.stage.connection)
+        self.stage.close()
+        self.monitor.publish(self.stage.events[before:])
+
+    def alert(self, alert_type: str, message: str, session_id: str | None = None) -> AnomalyAlert:
+        """Have an alert fire."""
+        found = AnomalyAlert(
+            alert_type=alert_type,
+            severity="high",
+            session_id=session_id or self.collector.session_ids()[-1],
+            subject="",
+            message=message,
+            since_ns=self.stage.now,
+            fired_ns=self.stage.now,
+            details={},
+        )
+        self.monitor.publish_alert(Transition("alert", found, self.stage.now))
+        return found
+
+    def facts(self) -> SessionFacts:
+        """Return what is known of the only session."""
+        (session_id,) = self.collector.session_ids()
+        found = self.collector.facts(session_id)
+        assert found is not None
+        return found
+
+
+def collected(events: list[ev.Event], **options: Any) -> SessionCollector:
+    """A collector that has heard events."""
+    monitor = DebbieMonitor()
+    collector = SessionCollector(monitor, **options)
+    monitor.publish(events)
+    return collector
+
+
+def written(stage: Play, folder: Path, *, capture: bool = False, mcp: bool = False) -> None:
+    """Write the spans of what was played so far to `folder/traces.jsonl`."""
+    recorded = Recorded(stage, RecorderOptions(capture_content=capture), mcp=mcp)
+    recorded.catch_up()
+    exporter = FileSpanExporter(folder)
+    for start in range(0, len(recorded.spans), 40):
+        exporter.export(recorded.spans[start : start + 40])
+
+
+async def played(name: str, folder: Path) -> LiveReporter:
+    """Play a recording through all of Debbie, spans into a folder; return who was there."""
+    config = Config(
+        telemetry=TelemetryConfig(data_dir=folder), detection=DetectionSettings(enabled=False)
+    )
+    debbie = DebbieDebugger(config, environ={}, clock=lambda: 10**12)
+    live = LiveReporter(debbie.monitor, debbie.clock)
+    async with debbie:
+        connections: dict[str, WebSocketInterceptor] = {}
+        for message in read_recording(DATA / name / "transcript.jsonl"):
+            if message.conn not in connections:
+                connections[message.conn] = debbie.interceptor(key=message.conn)
+            connections[message.conn].message_received(
+                message.direction, message.payload, round(message.t * 1e9)
+            )
+    return live
+
+
+def read_back(folder: Path, session_id: str | None = None) -> list[SessionFacts]:
+    return read_sessions(trace_files(folder), session_id)
+
+
+def facts(*steps: Step, **fields: Any) -> SessionFacts:
+    """Facts of a session of that many steps."""
+    return SessionFacts(session_id="s1", steps=steps, **fields)
+
+
+def step(**fields: Any) -> Step:
+    """A call of a second's length, at second 100, that went well."""
+    took = fields.pop("took", 1.0)
+    started = fields.pop("started_ns", 100 * SECOND)
+    given = {"kind": "call", "name": "ask", "turn": 1, "outcome": "completed", **fields}
+    return Step(started_ns=started, ended_ns=started + round(took * SECOND), **given)
+
+
+def filled_history(path: Path | None, *records: dict[str, Any]) -> InterventionHistory:
+    """A history with attempts in it."""
+    history = InterventionHistory(path, HistorySettings(), lambda: NOW)
+    for fields in records:
+        history.add(attempt(**fields))
+    return history

@@ -1,0 +1,48 @@
+"""Where `make stack` puts the real programs, and what it says of those that it could not get."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+PROGRAMS = {
+    "prometheus": ("prometheus", "promtool"),
+    "alertmanager": ("prometheus-alertmanager", "amtool"),
+    "collector": ("debbie-collector",),
+    "jaeger": ("jaeger",),
+    "compose-spec": (),
+    "grafana-schema": (),
+}
+"""By peer, what it brings."""
+_SCHEMAS = ("compose-spec", "grafana-schema")
+"""Peers that bring a JSON schema instead."""
+
+
+def folder() -> Path:
+    """Return DEBBIE_PEERS, or a folder in the user's cache."""
+    named = os.environ.get("DEBBIE_PEERS")
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(named) if named else Path(cache, "debbie-otel", "peers")
+
+
+def program(name: str) -> str | None:
+    """Return where a program is: in the cache, else on the PATH."""
+    return shutil.which(name, path=folder() / "bin") or shutil.which(name)
+
+
+def compose_schema() -> Path:
+    """Return where the compose specification's JSON schema is, once it is installed."""
+    return folder() / "compose-spec.json"
+
+
+def missing(peer: str) -> str | None:
+    """Return why a peer cannot be used, or None where it can."""
+    lacking = [name for name in PROGRAMS[peer] if program(name) is None]
+    if peer in _SCHEMAS and not (folder() / f"{peer}.json").exists():
+        lacking = ["its schema"]
+    if not lacking:
+        return None
+    told = folder() / f"{peer}.missing"
+    why = told.read_text().strip() if told.exists() else "`make stack` installs it"
+    return f"no {peer} ({', '.join(lacking)}): {why}"

@@ -1,0 +1,91 @@
+"""ConnectionSpans: what the spans of a connection share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanKind
+
+from debbie_otel.core.message import MessageDirection
+from debbie_otel.core.model import SessionInfo, TraceContext
+from debbie_otel.telemetry.connection_spans import ConnectionSpans, RecorderOptions
+from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
+from tests.telemetry.spantree import CountingIds
+
+
+def stage(ended: list[OpenSpan], **options: Any) -> ConnectionSpans:
+    writer = SpanWriter(
+        ended.append,
+        Resource({}),
+        InstrumentationScope("debbie_otel"),
+        ALWAYS_ON,
+        CountingIds(),
+    )
+    return ConnectionSpans(writer, RecorderOptions(), {"constant": "c"}, **options)
+
+
+def session(name: str = "s") -> SessionInfo:
+    return SessionInfo(id=name, dialect="generic", agent="agent")
+
+
+def call(spans: ConnectionSpans, method: str, *, versioned: bool = True) -> OpenSpan:
+    return spans.start_call(session(), method, method, versioned, SpanKind.SERVER, 1, None, {})
+
+
+def test_calls_of_a_method_share_a_layer_and_others_do_not() -> None:
+    spans = stage([])
+    first, second = call(spans, "a"), call(spans, "a")
+    assert first.shared is second.shared
+    assert dict(first.shared) == {
+        "constant": "c",
+        "session.id": "s",
+        "rpc.method": "a",
+        "jsonrpc.protocol.version": "2.0",
+    }
+    assert dict(call(spans, "a", versioned=False).shared) == {
+        "constant": "c",
+        "session.id": "s",
+        "rpc.method": "a",
+    }
+
+
+def test_what_is_shared_changes_with_the_session() -> None:
+    ended: list[OpenSpan] = []
+    spans = stage(ended)
+    for name in ("s", "t", "s"):
+        spans.point(session(name), "x", SpanKind.INTERNAL, 1, None, {})
+    assert [span.shared["session.id"] for span in ended] == ["s", "t", "s"]
+    call(spans, "a")
+    named = spans.start_call(session("t"), "a", "a", True, SpanKind.SERVER, 1, None, {})
+    assert named.shared["session.id"] == "t"
+
+
+def test_layers_of_many_methods_are_bounded() -> None:
+    spans = stage([])
+    for number in range(1000):
+        assert call(spans, f"m{number}").shared["rpc.method"] == f"m{number}"
+    assert len(spans._call_layers) <= 256
+
+
+def test_names_are_cut() -> None:
+    assert len(call(stage([]), "m" * 500).name) == 128
+
+
+def test_in_the_clients_process_the_kinds_are_the_other_way_about() -> None:
+    sent = MessageDirection.CLIENT_TO_SERVER
+    assert stage([]).kinds[sent] is SpanKind.SERVER
+    assert stage([], side="client").kinds[sent] is SpanKind.CLIENT
+
+
+def test_the_parent_is_what_the_caller_sent_else_the_handshakes() -> None:
+    outer = TraceContext("00-000000000000000000000000000000aa-00000000000000bb-01")
+    sent = TraceContext("00-000000000000000000000000000000cc-00000000000000dd-01")
+    spans = stage([], trace=outer)
+    by_default, by_word = spans.parent(None, None), spans.parent(sent, None)
+    assert by_default is not None
+    assert by_word is not None
+    assert (by_default.span_id, by_word.span_id) == (0xBB, 0xDD)
+    assert spans.parent(TraceContext("nonsense"), None) == by_default
