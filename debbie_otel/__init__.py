@@ -4,7 +4,8 @@ The way of a message:
 
     bytes -> frames -> messages -> session events -> spans + metrics -> (MetricReader) -> alerts
 
-    transports/    tap: the proxy, a byte splice between client and server; it shows a copy to
+    transports/    tap: the proxy, a byte splice between client and server; websocket, patches:
+                   connections of this process. Each shows what passes to
     interceptor    WebSocketInterceptor, one a connection, which cannot fail towards the wire;
     core/          wire and frames find the messages in the bytes, message tells what they are,
                    connection and session what they mean, by a dialect's rules, and say so in
@@ -13,9 +14,12 @@ The way of a message:
     telemetry/     recorder makes spans and measurements of events; pipeline exports them.
     detection/     vitals of each session become control metrics; a MetricReader of our own collects
                    them, rules compare, alerts fire and resolve. detector is the whole of it.
+    intervention/  What is done about alerts, whether it helped, and what has worked before.
     monitor        DebbieMonitor: what is alive, and who else listens to the events:
     report/        the console's commentary and summary.
-    debugger       DebbieDebugger puts it all together, from one config.
+    runtime        What lives from a start to a stop: all parts, wired, from one config.
+    debugger       DebbieDebugger, and the factory that makes one: Debbie as programs have her.
+    integrations/  Other people's clients, looked after.
     cli            The command `debbie`: proxy, demo, replay, check, dialects.
 
 Imports point downwards only: cli -> debugger -> transports, report -> interceptor -> monitor ->

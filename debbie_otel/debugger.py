@@ -81,7 +81,7 @@ class DebbieDebugger:
         meter_provider: Where measurements go, likewise.
         reports: Whether she keeps in mind what a report tells. If not, a report begins with the
             first question.
-        own_process: Whether the process is all hers. Only then are the complaints of OpenTelemetry's
+        own_process: Whether the process is all hers. Only then are complaints of OpenTelemetry's
             exporters silenced, which in a program may be about its own.
 
     Attributes:

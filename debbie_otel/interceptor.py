@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import msgspec
-from opentelemetry.trace import INVALID_SPAN
-from opentelemetry.trace.propagation import get_current_span
+from opentelemetry.context import get_current
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from debbie_otel import semconv
@@ -351,8 +350,7 @@ class SharedInterceptor(WebSocketInterceptor):
 
 def _caller() -> TraceContext | None:
     """Return the trace context of the span that the program is in, if any."""
-    span = get_current_span()
-    if span is INVALID_SPAN:
+    if not get_current():  # nothing at all is current
         return None
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)

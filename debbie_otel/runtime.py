@@ -116,6 +116,7 @@ class Runtime:
         self._interceptors: dict[str, WebSocketInterceptor] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0  # that the loop runs on
         self._unsubscribe: list[Callable[[], None]] = []
         self._report: ShutdownReport | None = None
         try:
@@ -141,7 +142,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         if self._sweeper is not None:
             return
-        self._loop = loop
+        self._loop, self._thread = loop, threading.get_ident()
         if self.config.proxy.record is not None:
             self._recording = RecordingWriter(
                 self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
@@ -238,7 +239,9 @@ class Runtime:
         """Subscribe somebody who acts: on our event loop, whatever thread an event comes on."""
 
         def told(event: Event) -> None:
-            if self._loop is not None:
+            if threading.get_ident() == self._thread:
+                subscriber(event)
+            elif self._loop is not None:
                 call_on(self._loop, partial(subscriber, event))
 
         return self._lasting.monitor.subscribe(told, *kinds)

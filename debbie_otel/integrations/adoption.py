@@ -18,6 +18,9 @@ SeesAttribute = Callable[[str, Any], Any]
 Stands = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Gets a method of the object, bound; returns what is called in its place."""
 
+_CLASS: Any = vars(object)["__class__"]
+"""Sets an object's class, whatever the class itself makes of attributes."""
+
 
 class Adoption:
     """Looks after an object until `release`.
@@ -67,7 +70,7 @@ def attributes(target: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _set_class(target: Any, kind: type) -> None:
-    object.__setattr__(target, "__class__", kind)  # past what the class makes of attributes
+    _CLASS.__set__(target, kind)
 
 
 def _derived(kind: Any, sees: SeesAttribute, stand_ins: Mapping[str, Callable[..., Any]]) -> type:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from websockets.protocol import Protocol
+from websockets.protocol import Protocol, State
 
 from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.detection.memory import listener
@@ -59,11 +59,13 @@ async def integrate_debbie_with_batch_client(
         return batch_client
     if not callable(getattr(batch_client, "run", None)):
         raise TypeError(f"{type(batch_client).__name__} has no run()")
+    ran = debbie.is_running
     await debbie.start()
     try:
         _Integration(batch_client, debbie)
     except BaseException:
-        await debbie.stop()
+        if not ran:
+            await debbie.stop()
         raise
     return batch_client
 
@@ -77,6 +79,7 @@ class _Integration:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._adopted: list[Adoption] = []
+        self._holders: list[Any] = []
         self._wrapped: list[InterceptingWebSocket] = []
         self._stopping: asyncio.Task[Any] | None = None
         self._runs = 0
@@ -93,6 +96,8 @@ class _Integration:
 
     def _look_at(self, target: Any) -> None:
         """See to what an object holds already."""
+        if not any(holder is target for holder in self._holders):
+            self._holders.append(target)
         for name, value in attributes(target):
             seen = self._seen(name, value)
             if seen is not value:
@@ -107,16 +112,24 @@ class _Integration:
             if _is_connection(value):
                 return self._wrap(value)
             if _is_websocket_client(value) and not Adoption.of(value):
-                try:
-                    self._look_after(value, {"connect": self._connecting(value)})
-                except TypeError as error:
-                    self._debbie.guard.tell("integration", f"its connection is not seen: {error}")
+                self._look_after_socket(value)
         return value
+
+    def _look_after_socket(self, client: Any) -> None:
+        """See to an object that holds a connection, or is to hold one."""
+        try:
+            self._look_after(client, {"connect": self._connecting(client)})
+        except TypeError as error:
+            why = f"a connection of {type(client).__name__} is seen only if it is there: {error}"
+            self._debbie.guard.tell("integration", why)
+            self._look_at(client)
 
     def _wrap(self, connection: Any) -> Any:
         for wrapper in self._wrapped:
             if wrapper.__wrapped__ is connection:
                 return wrapper
+        # Whoever connects again and again leaves nothing behind.
+        self._wrapped = [w for w in self._wrapped if _attribute(w, "state") is not State.CLOSED]
         wrapper = self._debbie.intercept_websocket(connection)
         self._wrapped.append(wrapper)
         return wrapper
@@ -200,19 +213,24 @@ class _Integration:
         if self._over:
             return False
         self._over = True
-        for adoption in self._adopted:
-            adoption.release()
-            for name, value in attributes(adoption.target):
-                if isinstance(value, InterceptingWebSocket) and value in self._wrapped:
-                    setattr(adoption.target, name, value.__wrapped__)
-        for wrapper in self._wrapped:
-            wrapper.release()
+        with self._debbie.guard("the integration of a batch client"):
+            self._put_back()
         debbie = self._debbie
         debbie.guests.discard(self)
         if debbie.guests:
             return False
         debbie.watch_process(None)
         return True
+
+    def _put_back(self) -> None:
+        for adoption in self._adopted:
+            adoption.release()
+        for holder in self._holders:
+            for name, value in list(attributes(holder)):
+                if isinstance(value, InterceptingWebSocket) and value in self._wrapped:
+                    setattr(holder, name, value.__wrapped__)
+        for wrapper in self._wrapped:
+            wrapper.release()
 
     # -- the server's memory -----------------------------------------------------------------
 

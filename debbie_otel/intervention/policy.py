@@ -34,6 +34,8 @@ class SessionPolicy:
     Attributes:
         attempts: Made so far.
         exhausted: Whether a person was told that no more will be made.
+        owed: Type of the alert that a person should have been told of, had our own attempt not made
+            it look resolved; they are told when it fires again.
         helped: Alert type, strategy and number of the open turn of the last success.
 
     """
@@ -41,6 +43,7 @@ class SessionPolicy:
     def __init__(self, config: InterventionConfig) -> None:
         self.attempts = 0
         self.exhausted = False
+        self.owed: str | None = None
         self.helped: tuple[str, str, int | None] | None = None
         self._config = config
         self._recent: deque[int] = deque(maxlen=config.rate_limit)

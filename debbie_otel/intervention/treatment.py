@@ -94,6 +94,9 @@ class Treatment:
     async def deal_with(self, pending: PendingAlert) -> None:
         """Try the strategies in rounds, until one has worked or none is left."""
         alert = pending.alert
+        if self._policies.of(alert.session_id).owed == alert.alert_type:
+            await self._escalate(pending)
+            return
         strategies = self._not_again(alert, self.strategies(alert))
         while True:
             left = [s for s in strategies if pending.tried[s] < self.config.max_retries]
@@ -162,7 +165,10 @@ class Treatment:
     async def _escalate(self, pending: PendingAlert) -> None:
         """Tell a person, whom the configuration names, and the log in any case."""
         if pending.watch.moved is None:
-            await self._attempt(pending, ESCALATE)
+            record = await self._attempt(pending, ESCALATE)
+            alert = pending.alert
+            late = record.reason == "resolved" and pending.watch.moved is None
+            self._policies.of(alert.session_id).owed = alert.alert_type if late else None
 
     async def _attempt(self, pending: PendingAlert, strategy: str) -> InterventionRecord:
         alert, watch = pending.alert, pending.watch

@@ -17,6 +17,8 @@ from tests.faults.faults import Fault
 from tests.faults.mind import AFTERWARDS, DONE, GREETING, TASK
 
 Params = dict[str, Any]
+_BETWEEN = 0.03
+"""Seconds that the user takes from turn to turn."""
 _MORE = 3
 """Turns after the task."""
 
@@ -193,6 +195,7 @@ class Client(ABC):
         await self.begin()
         for _ in range(1 if fault is None else fault.greetings):
             assert DONE in await self.turn(GREETING)
+            await asyncio.sleep(_BETWEEN)
         self.words = ""
         self._good.clear()
         await self.have_it_done(fault)
@@ -211,4 +214,4 @@ class Client(ABC):
                 self.failures.append(str(error))
             if fault is None or not fault.asks_again:
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_BETWEEN)

@@ -166,7 +166,7 @@ def _flaky() -> Iterator[Step]:
 
 
 def _slow() -> Iterator[Step]:
-    yield Think(1.0)
+    yield Think(0.6)  # no stall yet
     yield Say("Here you are, at last.")
 
 

@@ -3,98 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
-import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import pytest_asyncio
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, serve
 
 from debbie_otel import InterceptingWebSocket, integrate_debbie_with_batch_client
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.script import Fault, ToolCall, Turn
-from debbie_otel.factory import DebbieFactory
 from debbie_otel.recording import read_recording
-from tests.integration.received import Spans
-from tests.integrations.clients import (
-    BatchClient,
-    ConversationReplayClient,
-    WebSocketClient,
-)
+from tests.integrations.clients import BatchClient, ConversationReplayClient, WebSocketClient
+from tests.integrations.stage import ANSWERS, CALLS, Stage
 from tests.play import DATA
 from tests.servers import Line, Transcript, TranscriptServer
-from tests.telemetry.collector import HttpCollector, http_collector
+from tests.telemetry.collector import HttpCollector
 from tests.transports.pairs import eventually
 
 RECORDING = DATA / "aiwhisperer" / "transcript.jsonl"
 TREE = DATA / "aiwhisperer" / "spans.txt"
 HOOKED = {"send_text", "send_binary", "send_continuation", "events_received", "receive_eof"}
-SCRIPT = (
-    Turn(text="There are three.", tools=(ToolCall("list_rfcs"),)),
-    Turn(text="Caching."),
-)
-ANSWERS = ["There are three.", "Caching."]
-MESSAGES = "How many RFCs?\nWhich one first?\n"
-CALLS = [
-    "startSession",
-    "invoke_agent aiwhisperer",
-    "invoke_agent aiwhisperer",
-    "stopSession",
-]
-
-
-class Stage:
-    """Debbie, where her telemetry arrives, and a conversation to have.
-
-    Attributes:
-        debbie: Not started.
-        conversation: A file.
-
-    """
-
-    def __init__(self, folder: Path, collector: HttpCollector, **changes: Any) -> None:
-        self._collector = collector
-        self.conversation = folder / "conversation.txt"
-        self.conversation.write_text(MESSAGES)
-        self.debbie = DebbieFactory.create_default(
-            telemetry={"data_dir": folder, "otlp": f"http://127.0.0.1:{collector.port}"}, **changes
-        )
-
-    @property
-    def spans(self) -> Spans:
-        """What has arrived."""
-        return Spans(self._collector.received.traces)
-
-    @property
-    def calls(self) -> list[str]:
-        """Names of the spans of what the client asked, in order."""
-        asked = [span for span in self.spans.wire if span.kind == "CLIENT"]
-        return [span.name for span in sorted(asked, key=lambda span: span.start)]
-
-
-@pytest.fixture
-def collector() -> Iterator[HttpCollector]:
-    with http_collector() as started:
-        yield started
-
-
-@pytest.fixture
-def stage(tmp_path: Path, collector: HttpCollector) -> Stage:
-    return Stage(tmp_path, collector)
-
-
-@pytest_asyncio.fixture
-async def agent() -> AsyncIterator[ScriptedAgent]:
-    async with ScriptedAgent(SCRIPT, speed=20) as started:
-        yield started
 
 
 async def test_the_newer_client_before_run(stage: Stage, agent: ScriptedAgent) -> None:
@@ -430,158 +364,3 @@ async def test_an_agent_that_stalls_goes_on(
     assert "prompt_injection" in stage.debbie.get_debugging_report()
     connections = {span.attributes["debbie.connection.id"] for span in stage.spans.wire}
     assert len(connections) == sockets
-
-
-# -- clients of other shapes -------------------------------------------------------------------
-
-
-class SlottedSocket:
-    """Has slots, and keeps its connection under another name."""
-
-    __slots__ = ("_ws", "uri")
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-
-    @property
-    def websocket(self) -> ClientConnection:
-        return self._ws
-
-    async def connect(self) -> None:
-        self._ws = await connect(self.uri, proxy=None)
-
-
-class HiddenSocket:
-    """Keeps its connection where no `__setattr__` sees it."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-
-    @property
-    def websocket(self) -> ClientConnection:
-        found: ClientConnection = vars(self)["hidden"]
-        return found
-
-    async def connect(self) -> None:
-        vars(self)["hidden"] = await connect(self.uri, proxy=None)
-
-
-class Unruly:
-    """A client with a property for what others keep in an attribute; runs as it is told.
-
-    Args:
-        socket: Of a WebSocket client.
-
-    """
-
-    def __init__(self, uri: str, socket: type[SlottedSocket] | type[HiddenSocket]) -> None:
-        self.uri = uri
-        self.socket = socket
-        self.answer: Any = None
-
-    @property
-    def client(self) -> SlottedSocket | HiddenSocket:
-        return self._client
-
-    @client.setter
-    def client(self, value: SlottedSocket | HiddenSocket) -> None:
-        self._client = value
-
-    async def main(self) -> str:
-        self.client = self.socket(self.uri)
-        await self.client.connect()
-        async with self.client.websocket as connection:
-            ask = {"jsonrpc": "2.0", "id": 1, "method": "echo", "params": {"message": "hi"}}
-            await connection.send(json.dumps(ask))
-            self.answer = json.loads(await connection.recv())["result"]
-        return "done"
-
-    def run(self) -> Any:
-        return self.main()
-
-
-class Blocking(Unruly):
-    def run(self) -> str:
-        return asyncio.run(self.main())
-
-
-class Direct:
-    """Holds the connection itself."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-
-    async def run(self) -> str:
-        self.connection = await connect(self.uri, proxy=None)
-        ask = {"jsonrpc": "2.0", "id": 1, "method": "echo", "params": {"message": "hi"}}
-        await self.connection.send(json.dumps(ask))
-        self.answer = json.loads(await self.connection.recv())["result"]
-        await self.connection.close()
-        return "done"
-
-
-@pytest.mark.parametrize("socket", [SlottedSocket, HiddenSocket])
-async def test_a_run_that_returns_an_awaitable(
-    stage: Stage, agent: ScriptedAgent, socket: type[SlottedSocket] | type[HiddenSocket]
-) -> None:
-    client = await integrate_debbie_with_batch_client(Unruly(agent.url, socket), stage.debbie)
-    assert await client.run() == "done"
-    assert client.answer == "hi"
-    assert not stage.debbie.is_running
-    assert stage.calls == ["echo"]
-    assert type(client.client) is socket
-
-
-async def test_a_run_that_blocks_its_thread(stage: Stage, agent: ScriptedAgent) -> None:
-    client = Blocking(agent.url, SlottedSocket)
-    await integrate_debbie_with_batch_client(client, stage.debbie)
-    assert await asyncio.to_thread(client.run) == "done"
-    assert client.answer == "hi"
-    assert not stage.debbie.is_running
-    assert stage.calls == ["echo"]
-
-
-async def test_a_run_that_blocks_the_loop(stage: Stage) -> None:
-    class Brief:
-        def run(self) -> int:
-            return 3
-
-    client = await integrate_debbie_with_batch_client(Brief(), stage.debbie)
-    assert client.run() == 3
-    await eventually(lambda: not stage.debbie.is_running)
-
-
-async def test_a_client_that_holds_its_connection_itself(
-    stage: Stage, agent: ScriptedAgent
-) -> None:
-    client = await integrate_debbie_with_batch_client(Direct(agent.url), stage.debbie)
-    assert await client.run() == "done"
-    assert client.answer == "hi"
-    assert stage.calls == ["echo"]
-    assert type(client.connection) is ClientConnection
-
-
-async def test_what_is_no_websocket_is_left_alone(stage: Stage) -> None:
-    class Odd:
-        """Holds what looks like a client, and is none."""
-
-        def __init__(self) -> None:
-            self.database = sqlite3.connect(":memory:")
-            self.strange = Strange()
-            self.connect = [1].append
-
-        async def run(self) -> int:
-            self.connection = self.database
-            return 4
-
-    class Strange:
-        @property
-        def connection(self) -> None:
-            raise RuntimeError("not yet")
-
-    client = Odd()
-    with contextlib.closing(client.database):
-        await integrate_debbie_with_batch_client(client, stage.debbie)
-        assert await client.run() == 4
-        assert client.connection is client.database
-    assert type(client.strange) is Strange

@@ -226,13 +226,14 @@ async def test_nobody_hears_of_the_end_of_what_nobody_heard_of() -> None:
     assert receiver.got == []
 
 
-async def test_nobody_is_told_of_what_is_over() -> None:
+async def test_what_has_ended_by_what_was_tried_is_told_once() -> None:
     over = alert(resolved_ns=1_700_000_040 * 10**9)
     async with receiving() as receiver, escalating(hook(receiver)) as escalator:
         done = await EscalateStrategy(escalator, lambda a, _: gone(a), lambda _: [])(over, None)
-        assert (done.kind, done.reason) == ("impossible", "resolved")
+        assert done.kind == "escalated"
         assert escalator.active == 0
-    assert receiver.got == []
+        await escalator.resolve(over)
+    assert receiver.events == ["alert"]
 
 
 async def test_the_end_never_overtakes_the_alert() -> None:

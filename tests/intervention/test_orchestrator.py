@@ -163,6 +163,16 @@ async def test_a_strategy_is_tried_at_most_so_often_for_an_alert() -> None:
     assert [r.attempt for r in stage.records] == [1, 2, 1]
 
 
+async def test_who_could_not_be_told_is_told_when_it_happens_again() -> None:
+    stage = Stage(max_retries=1)
+    stage.fails("a")
+    stage.escalates = Done(kind="impossible", reason="resolved", detail="the alert is over")
+    assert await stage.run("a") == ["a failure no_recovery", "escalate skipped resolved"]
+    stage.escalates = Done(kind="escalated", detail="told log")
+    assert await stage.run("a") == ["escalate escalated"]
+    assert await stage.run("a") == ["a failure no_recovery", "escalate escalated"]
+
+
 async def test_escalation_ends_the_strategies_where_it_is_one_of_them() -> None:
     stage = Stage()
     stage.fails("a")

@@ -11,12 +11,10 @@ PROGRAMS = {
     "alertmanager": ("prometheus-alertmanager", "amtool"),
     "collector": ("debbie-collector",),
     "jaeger": ("jaeger",),
-    "compose-spec": (),
-    "grafana-schema": (),
+    "compose-spec": ("compose-load", "compose-spec.json"),
+    "grafana-schema": ("grafana-schema.json",),
 }
-"""By peer, what it brings."""
-_SCHEMAS = ("compose-spec", "grafana-schema")
-"""Peers that bring a JSON schema instead."""
+"""By peer, the programs and JSON schemas that it brings."""
 
 
 def folder() -> Path:
@@ -24,6 +22,11 @@ def folder() -> Path:
     named = os.environ.get("DEBBIE_PEERS")
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(named) if named else Path(cache, "debbie-otel", "peers")
+
+
+def place(name: str) -> Path:
+    """Return where the cache has a program or a schema."""
+    return folder() / name if name.endswith(".json") else folder() / "bin" / name
 
 
 def program(name: str) -> str | None:
@@ -38,9 +41,7 @@ def compose_schema() -> Path:
 
 def missing(peer: str) -> str | None:
     """Return why a peer cannot be used, or None where it can."""
-    lacking = [name for name in PROGRAMS[peer] if program(name) is None]
-    if peer in _SCHEMAS and not (folder() / f"{peer}.json").exists():
-        lacking = ["its schema"]
+    lacking = [name for name in PROGRAMS[peer] if not place(name).exists() and not program(name)]
     if not lacking:
         return None
     told = folder() / f"{peer}.missing"

@@ -16,18 +16,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.dashboards import grafana_types
 from tests.stack import cache
 
 MANIFEST = Path(__file__).resolve().parents[2] / "collector" / "builder.yaml"
+TOTAL = 22 * 60.0
+"""Seconds for everything, so that CI stays within its time."""
+LOADER = Path(__file__).with_name("compose") / "main.go"
 COLLECTOR = "0.159.0"
 JAEGER = "v1.76.0"
 """The module's version of Jaeger 2.13.0; Go cannot name tags of v2, as its path has no /v2."""
 COMPOSE = "v2.16.2"
+
+_COMPOSE = "github.com/compose-spec/compose-go/v2"
 
 _JAEGER = "github.com/jaegertracing/jaeger"
 _JAEGER_MODULE = f"""module debbie/jaeger
@@ -174,10 +179,14 @@ def _jaeger(work: Work, into: Path) -> None:
 
 
 def _compose_spec(work: Work, into: Path) -> None:
-    """Take the schema out of the specification's own reference library."""
-    module = f"github.com/compose-spec/compose-go/v2@{COMPOSE}"
-    told = json.loads(work.run("go", "mod", "download", "-json", module, env={"GOFLAGS": ""}))
-    shutil.copyfile(Path(told["Dir"], "schema", "compose-spec.json"), into / "compose-spec.json")
+    """Build a loader from the specification's reference library, and take the schema out of it."""
+    module = f"{_COMPOSE} {COMPOSE}"
+    (work.folder / "go.mod").write_text(f"module debbie/compose\n\ngo 1.25\n\nrequire {module}\n")
+    shutil.copy(LOADER, work.folder)
+    flags = ("-mod=mod", "-trimpath", "-ldflags=-s -w", "-o", str(into / "compose-load"))
+    work.run("go", "build", *flags, ".", env={"GOFLAGS": ""})
+    found = work.run("go", "list", "-mod=mod", "-m", "-f", "{{.Dir}}", _COMPOSE)
+    shutil.copyfile(Path(found.strip(), "schema", "compose-spec.json"), into / "compose-spec.json")
 
 
 def _grafana_schema(work: Work, into: Path) -> None:
@@ -192,15 +201,18 @@ def recipes(build_seconds: float) -> list[Recipe]:
         build_seconds: How long each of the two builds may take.
 
     """
-    manifest = hashlib.sha256(MANIFEST.read_bytes()).hexdigest()[:12]
     return [
-        Recipe("compose-spec", COMPOSE, 60, _compose_spec),
+        Recipe("compose-spec", f"{COMPOSE} {_digest(LOADER)}", 180, _compose_spec),
         Recipe("grafana-schema", grafana_types.PIN, 120, _grafana_schema),
         Recipe("prometheus", "2.42.0", 180, _debian("prometheus", "2.42.0")),
         Recipe("alertmanager", "0.25.0", 180, _debian("prometheus-alertmanager", "0.25.0")),
-        Recipe("collector", f"{COLLECTOR} {manifest}", build_seconds, _collector),
+        Recipe("collector", f"{COLLECTOR} {_digest(MANIFEST)}", build_seconds, _collector),
         Recipe("jaeger", JAEGER, build_seconds, _jaeger),
     ]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def install(recipe: Recipe, folder: Path) -> str:
@@ -213,7 +225,7 @@ def install(recipe: Recipe, folder: Path) -> str:
     """
     stamp, told = folder / f"{recipe.peer}.stamp", folder / f"{recipe.peer}.missing"
     version = recipe.pin.split()[0]
-    cached = all(_place(folder, name).exists() for name in _brought(recipe.peer))
+    cached = all(cache.place(name).exists() for name in cache.PROGRAMS[recipe.peer])
     if cached and stamp.exists() and stamp.read_text() == recipe.pin:
         return f"{recipe.peer} {version}: there"
     started = time.monotonic()
@@ -224,7 +236,7 @@ def install(recipe: Recipe, folder: Path) -> str:
         ):
             recipe.make(Work(Path(work), recipe.seconds), Path(made))
             for found in Path(made).iterdir():
-                found.replace(_place(folder, found.name))
+                found.replace(cache.place(found.name))
     except (Unavailable, OSError) as error:
         told.write_text(str(error))
         on_path = cache.missing(recipe.peer) is None
@@ -234,12 +246,19 @@ def install(recipe: Recipe, folder: Path) -> str:
     return f"{recipe.peer} {version}: made in {time.monotonic() - started:.0f} s"
 
 
-def _brought(peer: str) -> tuple[str, ...]:
-    return cache.PROGRAMS[peer] or (cache.compose_schema().name,)
+def install_all(known: Iterable[Recipe], folder: Path, seconds: float) -> Iterator[str]:
+    """Make one peer after the other; yield a line about each.
 
+    Args:
+        known: The recipes; each has its own bound as well.
+        folder: The cache.
+        seconds: For all together; what is left to the last ones may be too little.
 
-def _place(folder: Path, name: str) -> Path:
-    return folder / name if name.endswith(".json") else folder / "bin" / name
+    """
+    end = time.monotonic() + seconds
+    for recipe in known:
+        left = max(0.0, end - time.monotonic())
+        yield install(replace(recipe, seconds=min(recipe.seconds, left)), folder)
 
 
 def main() -> None:
@@ -252,8 +271,8 @@ def main() -> None:
     build_seconds = float(os.environ.get("DEBBIE_PEERS_SECONDS", "720"))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for recipe in recipes(build_seconds):
-            print(install(recipe, folder), flush=True)
+        for line in install_all(recipes(build_seconds), folder, TOTAL):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 import yaml
@@ -40,6 +41,7 @@ class Chain:
     """The stack after a demo.
 
     Attributes:
+        scraped: HOST:PORT of what Prometheus gets the metrics from.
         told: What the demo said.
         sessions: Their ids, in order.
 
@@ -49,6 +51,7 @@ class Chain:
     prometheus: str
     hook: Receiver
     gateway: Collector
+    scraped: tuple[str, str]
     told: str
     sessions: list[str]
 
@@ -167,7 +170,8 @@ async def chain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chain
         measured = await stack.enter_async_context(prometheus(folder / "prometheus", config, port))
         told = await demo(folder / "data", f"http://{agent.grpc}")
         sessions = re.findall(r"Session started: (\S+)", told)
-        yield Chain(shown, measured, hook, gateway, told, sessions)
+        scraped = agent.metrics, gateway.metrics
+        yield Chain(shown, measured, hook, gateway, scraped, told, sessions)
 
 
 def tags(span: Any) -> dict[str, Any]:
@@ -300,6 +304,15 @@ async def test_prometheus_has_what_is_counted_of_the_spans(chain: Chain) -> None
     assert "session_stall" in {series["metric"].get("debbie_alert_type") for series in counted}
 
 
+async def test_prometheus_3_would_get_the_same_names(chain: Chain) -> None:
+    accepts = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8,text/plain;q=0.5"
+    async with httpx.AsyncClient(trust_env=False, headers={"Accept": accepts}) as client:
+        texts = [(await client.get(f"http://{at}/metrics")).text for at in chain.scraped]
+    names = {name for text in texts for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}
+    assert {"debbie_turn_duration_seconds", "traces_span_metrics_calls"} <= names
+    assert {name for name in names if not re.fullmatch(r"[a-z0-9_]+", name)} == set()
+
+
 @pytest.mark.parametrize(
     "metric", ["debbie_turn_duration_seconds", "traces_span_metrics_duration_seconds"]
 )
@@ -321,6 +334,14 @@ async def test_an_exemplar_leads_from_a_metric_to_its_trace_in_jaeger(
         url = f"{chain.jaeger.url}/api/traces/{trace_id}"
         trace = await wait_until(partial(fetch, url), f"trace {trace_id}")
         assert metric.startswith("traces_") or named(trace["data"][0], "invoke_agent ")
+
+
+async def test_a_process_in_jaeger_leads_to_its_debbie_in_prometheus(chain: Chain) -> None:
+    (trace, *_) = await chain.traces(session__id=chain.sessions[0])
+    (process,) = trace["processes"].values()
+    (instance,) = (t["value"] for t in process["tags"] if t["key"] == "service.instance.id")
+    found = await chain.query(f'debbie_process_running{{service_instance_id="{instance}"}}')
+    assert found[0]["metric"]["service_name"] == semconv.SERVICE_DEBBIE
 
 
 # -- alerts ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from debbie_otel import semconv
 from tests.stack import cache, install
 from tests.stack.peers import ROOT, fetch, jaeger
 
@@ -21,6 +22,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 LASTING = {name: it for name, it in SERVICES.items() if it.get("command", [""])[0] != "chown"}
 GRAFANA = SERVICES["grafana"]
+BOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 
 
 def mounts(service: dict[str, Any]) -> dict[str, Path]:
@@ -43,6 +45,40 @@ def test_the_compose_file_is_valid() -> None:
     # And the schema would have found a mistake.
     wrong = COMPOSE | {"services": {"proxy": {"imagee": "x"}}}
     assert list(validator.iter_errors(wrong))
+
+
+def loaded(*profiles: str) -> dict[str, Any]:
+    """Return the services of the project that Docker Compose makes of the file."""
+    done = run("compose-load", str(ROOT / "docker-compose.yml"), *profiles)
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = json.loads(done.stdout)["services"]
+    return services
+
+
+@pytest.mark.stack("compose-spec")
+def test_compose_up_brings_the_demo_and_a_profile_leaves_it_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COMPOSE_PROFILES", raising=False)
+    monkeypatch.setenv("DEBBIE_UPSTREAM", "ws://mine:1/ws")
+    everything, own = loaded(), loaded("own")
+    assert set(everything) == set(SERVICES)
+    assert set(everything) - set(own) == {"demo"}
+    assert own["proxy"]["environment"]["DEBBIE_UPSTREAM"] == "ws://mine:1/ws"
+    monkeypatch.delenv("DEBBIE_UPSTREAM")
+    assert loaded()["proxy"]["environment"]["DEBBIE_UPSTREAM"] == "ws://demo:9000/ws"
+
+
+@pytest.mark.stack("compose-spec")
+def test_compose_loads_every_service_whole() -> None:
+    for name, service in loaded().items():
+        assert service["image"] == SERVICES[name]["image"]
+        for mount in service.get("volumes", []):
+            if mount["type"] == "bind":
+                assert Path(mount["source"]).exists(), (name, mount)
+                assert mount["read_only"]
+        for port in service.get("ports", []):
+            assert port["host_ip"] == "127.0.0.1"
 
 
 def test_every_image_is_pinned() -> None:
@@ -215,21 +251,38 @@ def test_grafanas_data_sources_lead_to_each_other() -> None:
     assert metrics["queries"]
     # A `$` is doubled, because Grafana puts variables of its environment into these files.
     assert all("$$__tags" in query["query"] for query in metrics["queries"])
-    used = set(re.findall(r'"uid": "(prometheus|jaeger|\$\{\w+\})"', boards_text()))
-    assert used <= set(sources)
+    boards = "".join(path.read_text() for path in BOARDS)
+    used = re.findall(r'"datasource": \{\s*"type": "(\w+)",\s*"uid": "([^"]+)"', boards)
+    assert used
+    for kind, uid in set(used) - {("grafana", "-- Grafana --")}:
+        assert sources[uid]["type"] == kind
 
 
-def boards_text() -> str:
-    return "\n".join(path.read_text() for path in (ROOT / "dashboards").glob("*.json"))
+def test_jaeger_links_to_boards_and_variables_that_exist() -> None:
+    (path,) = (p for p in mounts(SERVICES["jaeger"]).values() if p.suffix == ".json")
+    settings = json.loads(path.read_text())
+    assert settings["monitor"] == {"menuEnabled": True}
+    boards = {
+        board["uid"]: {variable["name"] for variable in board["templating"]["list"]}
+        for board in map(json.loads, (p.read_text() for p in BOARDS))
+    }
+    items = [item["url"] for menu in settings["menu"] for item in menu["items"]]
+    for url in items + [pattern["url"] for pattern in settings["linkPatterns"]]:
+        address, _, board = url.partition("?")[0].partition("/d/")
+        assert address == "http://localhost:3000"
+        assert set(re.findall(r"var-(\w+)=", url)) <= boards[board]
+    assert {url.partition("/d/")[2] for url in items} == set(boards)
 
 
-def test_jaeger_and_grafana_link_to_boards_that_exist() -> None:
-    (settings,) = (p for p in mounts(SERVICES["jaeger"]).values() if p.suffix == ".json")
-    linked = set(re.findall(r"/d/([a-z-]+)", settings.read_text()))
-    boards = {json.loads(path.read_text())["uid"] for path in (ROOT / "dashboards").glob("*.json")}
-    assert linked
-    assert linked <= boards
-    assert json.loads(settings.read_text())["monitor"] == {"menuEnabled": True}
+def test_jaegers_links_use_only_what_it_can_fill_in() -> None:
+    settings = json.loads((ROOT / "stack" / "jaeger-ui.json").read_text())
+    names = {value for value in vars(semconv).values() if isinstance(value, str)}
+    for pattern in settings["linkPatterns"]:
+        used = {word.split("|")[0].strip() for word in re.findall(r"#{([^}]*)}", pattern["url"])}
+        if pattern["type"] == "traces":
+            assert used == {"startTime", "endTime"}
+        else:
+            assert used <= {pattern["key"]} <= names | {"service.instance.id"}
 
 
 def test_grafanas_alert_rules_ask_data_sources_that_exist() -> None:

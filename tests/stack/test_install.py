@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.stack import cache
-from tests.stack.install import Recipe, Unavailable, Work, install, recipes
+from tests.stack.install import Recipe, Unavailable, Work, install, install_all, recipes
 from tests.stack.peers import ROOT
 
 
@@ -134,7 +134,17 @@ def test_every_recipe_is_pinned_bounded_and_known() -> None:
     known = recipes(720)
     assert {recipe.peer for recipe in known} == set(cache.PROGRAMS)
     assert all(any(c.isdigit() for c in recipe.pin) for recipe in known)
-    assert sum(recipe.seconds for recipe in known) <= 35 * 60
+    assert max(recipe.seconds for recipe in known) <= 12 * 60
+
+
+def test_all_together_have_a_bound(peers: Path) -> None:
+    def slow(work: Work, into: Path) -> None:
+        work.run("sleep", "0.3")
+
+    known = [Recipe(name, "v1", 60, slow) for name in ("jaeger", "collector")]
+    first, second = install_all(known, peers, 0.5)
+    assert first.startswith("jaeger v1: made")
+    assert second == "collector v1: MISSING, sleep was not done within 0 s"
 
 
 def test_the_folder_of_programs_can_be_asked_for(peers: Path) -> None:

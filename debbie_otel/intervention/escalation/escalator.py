@@ -143,13 +143,14 @@ class Escalator:
             records: What has been tried.
 
         Returns:
-            When each receiver has it, or has been tried often enough. Nobody is told of an alert
-            that is over.
+            When each receiver has it, or has been tried often enough. An alert that has ended by
+            what was tried, and not because the agent went on, is told once; of its end nobody is,
+            and at an Alertmanager it ends by itself.
 
         """
-        if alert.resolved_ns is not None:  # nobody would be told of its end any more
-            return EscalationOutcome(())
         active = self._begin(alert, snapshot, records)
+        if alert.resolved_ns is not None:  # nobody will say so later
+            del self._active[webhook.alert_id(alert)]
         async with active.lock:
             now_ns = self._clock()
             hook = webhook.body("alert", alert, now_ns, snapshot, records)

@@ -34,8 +34,6 @@ class EscalateStrategy:
         """Escalate; it fails if there are receivers and none was reached."""
         snapshot = self._take(alert, session)
         outcome = await self._escalator.raise_alert(alert, snapshot, self._tried(alert))
-        if not outcome.delivered:
-            return Done(kind="impossible", reason="resolved", detail="the alert is over")
         missed = [f"{failure.receiver} ({failure.reason})" for failure in outcome.failed]
         evidence = {"told": list(outcome.delivered), "not_told": missed}
         if missed and outcome.delivered == ("log",):

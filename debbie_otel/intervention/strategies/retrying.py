@@ -7,6 +7,7 @@ only where a call is a request of its own, as in MCP: elsewhere tools run inside
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -156,7 +157,9 @@ class ToolRetrier:
             record = self._record(alert, held, attempt, started_ns, why)
             policy.learn(record)
             if answer is not None:
-                held.reach.channel.answer(held.call, answer.result)
+                # A restart may have answered the client's call meanwhile.
+                with contextlib.suppress(ChannelError):
+                    held.reach.channel.answer(held.call, answer.result)
             done = Done(kind="acted", detail=record.detail)
             self._tell(
                 InterventionEvent("ended", alert, STRATEGY, attempt, record.ended_ns, done, record)
