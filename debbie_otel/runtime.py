@@ -183,6 +183,8 @@ class Runtime:
 
     def _close(self) -> None:
         if self.detector is not None:
+            for transition in self.detector.end(self._lasting.clock()):
+                self._lasting.monitor.publish_alert(transition)
             self.detector.shutdown()
         for interceptor in self.interceptors:
             interceptor.close(self._lasting.clock(), "shutdown")

@@ -181,7 +181,8 @@ def _calls() -> Row:
                     "are calls, and lead to their traces.",
                     Query(
                         f"histogram_quantile({share:g}, "
-                        f"{q.total(q.by_method(q.events(buckets, q.INTERVAL)), 'le', *_BY_METHOD)})",
+                        + q.total(q.by_method(q.events(buckets, q.INTERVAL)), "le", *_BY_METHOD)
+                        + ")",
                         _METHOD_NAME,
                         exemplars=True,
                     ),

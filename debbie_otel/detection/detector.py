@@ -191,6 +191,11 @@ class AnomalyDetector:
         gone, self._gone = self._gone, []
         return [t for session in gone for t in self._book.forget(session.id, now_ns)]
 
+    def end(self, now_ns: int) -> list[Transition]:
+        """Resolve what is active: nobody looks any more, and it would seem to go on for ever."""
+        with self._lock:
+            return self._book.look([], now_ns)
+
     def shutdown(self) -> None:
         """End the control provider. Once is enough."""
         if not self._ended:

@@ -185,6 +185,19 @@ def test_other_words_for_the_same_question() -> None:
     assert agent.told == [("near_duplicate", "soft", 3), ("near_duplicate", "hard", 5)]
 
 
+def test_what_drifts_is_more_of_the_same_also_after_a_leap() -> None:
+    agent = Agent()
+    query = "where does the scheduler read its configuration"
+    for tail in ("", "?", " now", " here", " again", " code"):
+        agent.call("search", {"query": query + tail}, "nothing")
+    agent.call("search", {"query": "scheduler settings"}, "nothing")
+    assert agent.detector.active is None
+    other = agent.start("search", {"query": query + " please"})
+    assert agent.detector.steps().include(other)
+    agent.hears_user()
+    assert not agent.detector.steps().include(other)
+
+
 def test_a_numbered_question_that_brings_the_same() -> None:
     agent = Agent()
     for number in range(5):

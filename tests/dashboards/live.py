@@ -43,6 +43,7 @@ class Filled:
         url: Its own.
         begun, ended: When the demo did, in seconds since the epoch.
         spans: What the collector passed on meanwhile.
+        otlp: URL of the collector.
 
     """
 
@@ -50,6 +51,7 @@ class Filled:
     begun: float
     ended: float
     spans: Received
+    otlp: str
 
     async def ask(self, asked: Asked) -> list[dict[str, Any]]:
         """Return the series that a query yields, over the demo or at its end."""
@@ -100,15 +102,17 @@ async def filled(folder: Path, *, speed: float) -> AsyncIterator[Filled]:
         rules.write_text(committed.replace("interval: 30s", f"interval: {interval}ms"))
         config.write_text(_CONFIG.format(interval=interval, rules=rules, target=agent.metrics))
         async with agent.running(), prometheus(folder / "prometheus", config) as url:
+            otlp = f"grpc://{agent.grpc}"
+            it = Filled(url, time.time(), time.time(), gateway.received, otlp)
+            # It looks for its targets every five seconds only.
+            await until(lambda: it.series("query", query="up == 1"), "first scrape")
             begun = time.time()
             await _demo(folder, agent, speed)
             # Her last word: what came before it is in Prometheus too.
-            last = Filled(url, begun, time.time(), gateway.received)
-            await until(
-                lambda: last.series("query", query="debbie_process_running == 0"), "farewell"
-            )
-            await asyncio.sleep(2 * SCRAPE)  # and what was exported at the same time
-            yield Filled(url, begun, time.time(), gateway.received)
+            await until(lambda: it.series("query", query="debbie_process_running == 0"), "farewell")
+            again = f"timestamp(up) > {time.time()}"
+            await until(lambda: it.series("query", query=again), "another scrape")
+            yield Filled(url, begun, time.time(), gateway.received, otlp)
 
 
 async def _demo(folder: Path, agent: Collector, speed: float) -> None:

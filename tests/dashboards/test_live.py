@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from math import isnan
 from pathlib import Path
@@ -20,7 +22,10 @@ from tests.dashboards.drawing import titles
 from tests.dashboards.live import INTERVAL, Filled, filled
 from tests.dashboards.model import Asked
 from tests.dashboards.pictures import draw_board
+from tests.integration.proxied import play
 from tests.integration.received import Span, Spans
+from tests.play import DATA
+from tests.stack.peers import until
 
 pytestmark = [
     pytest.mark.stack("prometheus", "collector"),
@@ -28,6 +33,7 @@ pytestmark = [
 ]
 
 SPEED = 10.0
+UNINSPECTED = "debbie_messages_uninspected_total"
 
 NOT_IN_THE_DEMO = {
     "Calls by the server, p95": "AIWhisperer's server asks its client nothing",
@@ -167,3 +173,30 @@ async def test_exemplars_lead_to_traces_that_exist(after: Filled) -> None:
         shown += len(traces)
     assert len(asked) > 10
     assert shown > 20
+
+
+async def test_other_agents_fill_what_the_demo_leaves_empty(after: Filled, tmp_path: Path) -> None:
+    """The last test here, as it adds services: recordings of ACP and Codex, through a proxy."""
+    for name in ("acp", "codex"):
+        await play(DATA / name / "transcript.jsonl", tmp_path / name, after.otlp)
+    small = {"max_message_size": 100}
+    await play(
+        DATA / "aiwhisperer" / "transcript.jsonl", tmp_path / "small", after.otlp, proxy=small
+    )
+    series = ("debbie_tokens_total", "rpc_client_call_duration_seconds_count", UNINSPECTED)
+    everything = " and on() ".join(f"count({name})" for name in series)
+    await until(lambda: after.series("query", query=everything), everything)
+    scraped = f"timestamp(up) > {time.time() + 2}"  # a rate needs two points
+    await until(lambda: after.series("query", query=scraped), "some more scrapes")
+    later = dataclasses.replace(after, ended=time.time())
+    filled_now = {
+        asked.panel
+        for asked in model.all_queries()
+        if asked.panel in NOT_IN_THE_DEMO and any(map(numbers, await later.ask(asked)))
+    }
+    assert filled_now >= {
+        "Calls by the server, p95",
+        "Tokens",
+        "Errors by type",
+        "Messages that passed without a look",
+    }

@@ -268,7 +268,23 @@ async def test_nothing_without_telemetry(tmp_path: Path) -> None:
         watched.say(START + PROMPT)
         assert len(watched.wait(35)) == 1
         watched.resolve(watched.publish())
-        assert await watched.debbie.stop() is None
         assert len(watched.transitions) == 3  # programs are told all the same
+        assert await watched.debbie.stop() is None
+        assert watched.transitions[-1].event == "resolved"
         assert collector.received.headers == []
     assert not folder.exists()
+
+
+async def test_at_the_end_no_alert_is_left_active(tmp_path: Path) -> None:
+    with grpc_collector() as collector:
+        watched = Watched(collector, tmp_path)
+        watched.say(START)
+        watched.say(PROMPT)
+        (stall,) = watched.wait(TURN_OVER)
+        assert stall.event == "alert"
+        await watched.debbie.stop()
+        assert [t.event for t in watched.transitions] == ["alert", "resolved"]
+        metrics = Metrics(collector.received.metrics)
+        assert metrics.by(semconv.METRIC_ALERTS_ACTIVE, semconv.ALERT_TYPE) == {
+            ("session_stall",): 0
+        }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.settings import STRATEGIES, ToolRetrySettings
+from debbie_otel.intervention.settings import STRATEGIES, ScriptSettings, ToolRetrySettings
 from tests.faults.butler import DIALECT
 from tests.faults.client import Client
 from tests.faults.dialects import PEERS
@@ -39,6 +39,8 @@ INTERVENTIONS: dict[str, Any] = {
     "retry_delay": 0.1,
     "tool_retry": ToolRetrySettings(delay=0.05),
 }
+_SCRIPT = "import time; time.sleep(0.5); print('{}')"
+"""Takes so long that the agent has time to go on by itself."""
 _NO_GROWTH = 1 << 40  # bytes: the process of the tests itself is none that is watched
 
 
@@ -167,17 +169,15 @@ async def run(case: Case, folder: Path) -> Result:
 async def _watch(case: Case, client: Client, course: _Course) -> bool:
     """Wait until Debbie has an end, and then the client; return whether it came to one."""
     talking = asyncio.get_running_loop().create_task(client.converse(case.fault))
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await course.ended.wait()
-            if case.expected != "escalated":
-                await talking
-    except TimeoutError:
-        return False
-    finally:
-        went_on = talking.done() and not talking.cancelled() and talking.exception() is None
-        talking.cancel()
-        await asyncio.gather(talking, return_exceptions=True)
+    ended = asyncio.get_running_loop().create_task(course.ended.wait())
+    awaited = {ended} if case.expected == "escalated" else {ended, talking}
+    await asyncio.wait(awaited, timeout=PATIENCE)
+    went_on = talking.done() and talking.exception() is None
+    if talking.done() and (problem := talking.exception()) is not None:
+        client.complaints.append(f"{problem!r} after {client.received[-3:]}")
+    for task in (talking, ended):
+        task.cancel()
+    await asyncio.gather(talking, ended, return_exceptions=True)
     return went_on
 
 
@@ -193,8 +193,12 @@ async def _hog(fault: Fault) -> AsyncIterator[Hog | None]:
 def _config(case: Case, upstream: str, folder: Path, process: Hog | None) -> Any:
     dialect = folder / "butler.toml"
     dialect.write_text(DIALECT)
+    (folder / "ponder.py").write_text(_SCRIPT)
     watched: dict[str, Any] = {"memory_floor": _NO_GROWTH} if process is None else {}
     settings = dict(case.fault.settings)
+    if case.fault.heals_itself:
+        by_alert = {case.fault.alert: "ponder"}
+        settings["scripts"] = ScriptSettings(directory=folder, by_alert=by_alert)
     if "alert_strategy_map" in settings:
         settings["alert_strategy_map"] = STRATEGIES | settings["alert_strategy_map"]
     return config(

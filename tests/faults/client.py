@@ -202,7 +202,8 @@ class Client(ABC):
         await self._good.wait()
         await self.settle()
         for _ in range(_MORE):
-            assert DONE in await self.turn(AFTERWARDS)
+            answer = await self.turn(AFTERWARDS)
+            assert DONE in answer, f"no answer, but {answer!r}"
 
     async def have_it_done(self, fault: Fault | None) -> None:
         """Ask for the task: once, or again and again until it is done."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from tests.faults.faults import Cure, Fault, Say, Step, Tool
+from tests.faults.faults import Cure, Fault, Say, Step, Think, Tool
 
 GREETING = "Good morning. What can you do?"
 TASK = "Please do the task that we talked about."
 AFTERWARDS = "Thank you. And now the next one."
 DONE = "all done"
 """What an agent says at the end of a turn that goes well, and else never."""
+
+USUAL = 0.06
+"""Seconds of a turn that goes well: enough that how busy the machine is makes no difference."""
 
 
 class Mind:
@@ -56,6 +59,7 @@ class Mind:
     def healthy(self, text: str) -> Iterator[Step]:
         """Yield the steps of a turn that goes well."""
         number = len(self.turns)
+        yield Think(USUAL)
         yield Tool("read_file", {"path": f"docs/{number}.md"})
         yield Say(f"That was number {number}: {DONE}.")
 

@@ -76,6 +76,7 @@ class CallLoops:
 
     def __init__(self, settings: LoopSettings) -> None:
         self.active: LoopFinding | None = None
+        self._latest: LoopFinding | None = None  # the last one since the user spoke
         self._settings = settings
         self._canonical = canonical(settings)
         self._polls = any_name(settings.polling, from_any_word=True)
@@ -94,12 +95,13 @@ class CallLoops:
     def steps(self) -> LoopSteps:
         """Return the last calls, those of a loop if there is one."""
         names = frozenset(action.name for action in self._recent)
-        drifting = self.active is not None and self.active.kind in _DRIFTING
+        # What drifts may differ a little too much for a moment.
+        drifting = self._latest is not None and self._latest.kind in _DRIFTING
         return LoopSteps(names, None if drifting else frozenset(self._keys), self._canonical)
 
     def reset(self) -> None:
         """Forget everything."""
-        self.active = None
+        self.active = self._latest = None
         self._recent.clear()
         self._keys.clear()
         self._matches = [0] * len(self._matches)
@@ -139,6 +141,7 @@ class CallLoops:
         finding = self._worst()
         action.value = None
         before, self.active = self.active, finding
+        self._latest = finding or self._latest
         if finding is None or before is None:
             return finding
         worse = finding.tier == "hard" and before.tier == "soft"
