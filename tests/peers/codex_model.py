@@ -109,7 +109,7 @@ def _sse(event: Item) -> bytes:
 
 
 async def _body(receive: Any) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         body += message.get("body", b"")

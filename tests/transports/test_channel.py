@@ -261,7 +261,7 @@ async def test_the_model_knows_what_was_injected(tmp_path: Path) -> None:
 
 
 async def test_outstanding_requests_are_bounded(tmp_path: Path) -> None:
-    async with asking(tmp_path) as (stage, agent, client):
+    async with asking(tmp_path) as (stage, _agent, _client):
         for _ in range(32):
             stage.channel().request("ours", {})
         with pytest.raises(ChannelError, match="32"):

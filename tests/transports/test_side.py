@@ -91,7 +91,7 @@ async def test_it_closes_by_itself_when_nothing_is_expected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(side_module, "IDLE_SECONDS", 0.01)
-    async with asking(tmp_path) as (stage, agent, client):
+    async with asking(tmp_path) as (stage, agent, _client):
         side = await soon(stage.channel().side())
         sent = side.request("ours", {})
         await agent.until_heard(2)
@@ -105,7 +105,7 @@ async def test_it_closes_by_itself_when_nothing_is_expected(
 
 
 async def test_it_answers_pings_and_refuses_requests(tmp_path: Path) -> None:
-    async with asking(tmp_path) as (stage, agent, client):
+    async with asking(tmp_path) as (stage, agent, _client):
         side = await soon(stage.channel().side())
         side.request("ours", {})
         await agent.until_heard(2)
