@@ -7,6 +7,7 @@ wire: an exception costs what it was about to record, a log line and a count.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -36,6 +37,8 @@ from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.recorder import Recorder
 
 _propagator = TraceContextTextMapPropagator()
+_MAX_WAITING = 64  # messages that were sent and are not taken in yet
+_SMALL = 65_536  # bytes; a larger one does not wait
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
 """Takes time (ns), connection, direction and payload of each message: a recording."""
 
@@ -295,6 +298,11 @@ class SharedInterceptor(WebSocketInterceptor):
     Sessions and measurements are shared by connections: one lock for all of them. What the program
     sends within a span of its own belongs to that span.
 
+    What is sent on an event loop is taken in a little later: when the program next gives way, when
+    anything is received, or when much waits. Between two system calls our code finds the caches
+    cold each time; taken in together, messages that are sent in a row cost several microseconds
+    less each.
+
     Args:
         key: As for any interceptor, with all its other arguments.
         lock: Of all interceptors of one monitor; a reentrant one.
@@ -308,6 +316,7 @@ class SharedInterceptor(WebSocketInterceptor):
         self.lock = lock
         up, down = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
         self._sent = up if side == "client" else down
+        self._waiting: list[tuple[bytes, int, TraceContext | None]] = []
         with lock:
             super().__init__(key, side=side, **options)
 
@@ -316,14 +325,43 @@ class SharedInterceptor(WebSocketInterceptor):
     ) -> None:
         """Take note of what the handshake says."""
         with self.lock:
+            self.catch_up()
             super().handshake_received(subprotocol, request_headers)
 
     def message_received(self, direction: MessageDirection, payload: bytes, time_ns: int) -> None:
-        """Take in the payload of one whole WebSocket message."""
-        caller = _caller() if direction is self._sent else None
+        """Take in the payload of one whole WebSocket message; what was sent perhaps a bit later."""
         with self.lock:
-            self.connection.caller = caller
-            super().message_received(direction, payload, time_ns)
+            if direction is self._sent:
+                self._send_seen(payload, time_ns)
+                return
+            if self._waiting:
+                self.catch_up()
+            self._take_in(direction, payload, time_ns)
+
+    _take_in = WebSocketInterceptor.message_received
+
+    def _send_seen(self, payload: bytes, time_ns: int) -> None:
+        waiting = self._waiting
+        if not waiting:
+            try:
+                asyncio.get_running_loop().call_soon(self.catch_up)
+            except RuntimeError:  # a thread of its own, or trio: nobody would come back to it
+                self.connection.caller = _caller()
+                self._take_in(self._sent, payload, time_ns)
+                self.connection.caller = None
+                return
+        waiting.append((payload, time_ns, _caller()))
+        if len(waiting) >= _MAX_WAITING or len(payload) > _SMALL:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take in what was sent and waits for it."""
+        with self.lock:
+            waiting, self._waiting = self._waiting, []
+            for payload, time_ns, caller in waiting:
+                self.connection.caller = caller
+                self._take_in(self._sent, payload, time_ns)
+            self.connection.caller = None
 
     def message_skipped(
         self,
@@ -335,16 +373,19 @@ class SharedInterceptor(WebSocketInterceptor):
     ) -> None:
         """Take note of a message that was not kept."""
         with self.lock:
+            self.catch_up()
             super().message_skipped(direction, head, size, time_ns, reason)
 
     def expire(self, now_ns: int) -> None:
         """Give up calls that have waited for longer than the limit."""
         with self.lock:
+            self.catch_up()
             super().expire(now_ns)
 
     def close(self, time_ns: int, reason: str) -> None:
         """End the connection."""
         with self.lock:
+            self.catch_up()
             super().close(time_ns, reason)
 
 

@@ -28,7 +28,7 @@ from debbie_otel.detection.telling import AlertRecorder
 from debbie_otel.failopen import FailOpen
 from debbie_otel.interceptor import Dialects, SharedInterceptor, WebSocketInterceptor
 from debbie_otel.intervention.assembly import Interventions, World
-from debbie_otel.intervention.executor import CustomStrategy, Reach
+from debbie_otel.intervention.executor import CustomStrategy, Reach, is_asked_in
 from debbie_otel.intervention.telling import InterventionRecorder
 from debbie_otel.monitor import DebbieMonitor, Subscriber
 from debbie_otel.onloop import call_on
@@ -227,15 +227,22 @@ class Runtime:
         return interceptor
 
     def reach(self, session_id: str) -> Reach | None:
-        """Return a live session and the way to it; None where it cannot be acted on."""
+        """Return a live session and the way to it; None where it cannot be acted on.
+
+        Of several connections that share it, that on which a client waits, else the latest.
+        """
         session = self._lasting.monitor.session(session_id)
         if session is None or not session.live:
             return None
+        found = None
         for interceptor in reversed(self.interceptors):
-            channel = interceptor.channel
-            if channel is not None and interceptor.connection.key in session.connections:
-                return Reach(session, interceptor.connection, channel)
-        return None
+            channel, connection = interceptor.channel, interceptor.connection
+            if channel is None or connection.key not in session.connections:
+                continue
+            if any(is_asked_in(call, session) for call in connection.pending_calls):
+                return Reach(session, connection, channel)  # here a client waits
+            found = found or Reach(session, connection, channel)
+        return found
 
     def _subscribe(self, subscriber: Subscriber, *kinds: type[Event]) -> Callable[[], None]:
         """Subscribe somebody who acts: on our event loop, whatever thread an event comes on."""

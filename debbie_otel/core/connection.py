@@ -33,7 +33,11 @@ MAX_PARAMS = 65_536
 MAX_UNRECOGNISED = 256
 """Messages without a sign of a dialect after which a connection has none of its own."""
 
+# Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
 _CLIENT = MessageDirection.CLIENT_TO_SERVER
+_REQUEST, _NOTIFICATION = MessageType.REQUEST, MessageType.NOTIFICATION
+_UNKNOWN, _ERROR = MessageType.UNKNOWN, MessageType.ERROR
+_COMPLETED, _FAILED, _CANCELLED = Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELLED
 _ASKED = {direction: direction.opposite for direction in MessageDirection}
 
 
@@ -110,11 +114,11 @@ class Connection:
         if self._candidates:
             self._recognise(message)
         kind = message.type
-        if kind is MessageType.REQUEST:
+        if kind is _REQUEST:
             self._request(message, out)
-        elif kind is MessageType.NOTIFICATION:
+        elif kind is _NOTIFICATION:
             self._notification(message, out)
-        elif kind is MessageType.UNKNOWN:
+        elif kind is _UNKNOWN:
             self._stray(message, out)
         else:
             self._response(message, out)
@@ -322,7 +326,7 @@ class Connection:
         call, session = entry.call, entry.session
         call.response_bytes = message.size
         self._count(message, session, call.turn, len(out), out)
-        if message.type is MessageType.ERROR:
+        if message.type is _ERROR:
             detail = message.rpc_error()
             call.is_rpc_error = True
             call.error_code = detail.code
@@ -338,7 +342,7 @@ class Connection:
         ):
             self._succeeded(entry, message, out)
         else:
-            self._end_call(entry, message.time_ns, Outcome.COMPLETED, out)
+            self._end_call(entry, message.time_ns, _COMPLETED, out)
 
     def _succeeded(self, entry: Pending, message: InterceptedMessage, out: list[Event]) -> None:
         call, now = entry.call, message.time_ns
@@ -392,9 +396,9 @@ class Connection:
         call, session = entry.call, entry.session
         call.ended_ns = time_ns
         call.outcome = outcome
-        if outcome is Outcome.CANCELLED:
+        if outcome is _CANCELLED:
             call.error_type = "cancelled"
-        if outcome is Outcome.FAILED:
+        if outcome is _FAILED:
             session.info.errors += 1
         self._replays -= entry.replays
         if entry.tool_key is not None:

@@ -55,6 +55,11 @@ class MessageType(StrEnum):
     __hash__ = str.__hash__
 
 
+# Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
+_REQUEST, _NOTIFICATION = MessageType.REQUEST, MessageType.NOTIFICATION
+_RESPONSE = MessageType.RESPONSE
+
+
 class RpcError(msgspec.Struct, frozen=True, gc=False):
     """The `error` member of a response; `code` is None where it is not the specified object."""
 
@@ -246,11 +251,11 @@ def _message(
     params, result, error = envelope.params, envelope.result, envelope.error
     method = envelope.method
     if method is not None:
-        kind = MessageType.NOTIFICATION if envelope.id is _NO_ID else MessageType.REQUEST
+        kind = _NOTIFICATION if envelope.id is _NO_ID else _REQUEST
     elif error is not _NO_ID and error != _NULL:
         kind = MessageType.ERROR
     elif result is not _NO_ID:
-        kind = MessageType.RESPONSE
+        kind = _RESPONSE
     else:
         kind = MessageType.UNKNOWN
     return InterceptedMessage(

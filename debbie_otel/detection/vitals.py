@@ -16,7 +16,10 @@ from debbie_otel.core.model import Call, Outcome, SessionInfo, Tool, Turn
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.detection.track_record import TrackRecord
 
+# Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
 _AGENT = MessageDirection.SERVER_TO_CLIENT
+_FAILED = Outcome.FAILED
+_CUT_OFF = (Outcome.ABORTED, Outcome.CANCELLED)
 _HEARTBEATS = frozenset({"ping", "pong", "heartbeat", "keepalive", "$/ping", "notifications/ping"})
 _COMMAND_NAMES = ("command", "cmd", "script", "commandLine", "argv", "args")
 _MAX_OPEN = 1024
@@ -110,10 +113,10 @@ class SessionVitals:
             return False
         if not self._turns:  # else the answer to some other request tells nothing of the turn
             self._progress_ns = now_ns
-        if call.outcome in (Outcome.ABORTED, Outcome.CANCELLED):
+        if call.outcome in _CUT_OFF:
             return False
         seconds = (now_ns - call.started_ns) / 1e9
-        if call.outcome is Outcome.FAILED:  # a tool's own end counts it
+        if call.outcome is _FAILED:  # a tool's own end counts it
             return call.tool is not None or self._record.attempt(
                 call.method, call.params, call.error_type, now_ns
             )

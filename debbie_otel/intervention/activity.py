@@ -17,7 +17,8 @@ from debbie_otel.core.model import Call, Outcome, SessionInfo, Tool, Turn
 EVENTS = (ev.CallEnded, ev.ToolEnded, ev.TurnEnded, ev.SessionEnded)
 """What `RecentActivity` needs to hear of."""
 
-_COMPLETED = str(Outcome.COMPLETED)
+_COMPLETED = Outcome.COMPLETED  # in Python 3.11 a member costs 0.1 µs through its enum
+_COMPLETED_TEXT = str(_COMPLETED)
 MAX_ITEMS = 40
 """Items that are kept of a session."""
 
@@ -64,10 +65,10 @@ class RecentActivity:
             call = event.call
             if call.tool is None and not call.opens_turn:  # else the tool or the turn says it
                 past = self._past.get(event.session)
-                if past is not None and call.outcome is Outcome.COMPLETED:  # as nearly all
+                if past is not None and call.outcome is _COMPLETED:  # as nearly all
                     ended = event.time_ns
                     took = ended - call.started_ns
-                    past.append(PastItem("call", call.method, ended, took, _COMPLETED))
+                    past.append(PastItem("call", call.method, ended, took, _COMPLETED_TEXT))
                 else:
                     self._add(event.session, _item("call", call.method, call))
         elif type(event) is ev.ToolEnded:

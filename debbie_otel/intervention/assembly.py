@@ -121,6 +121,7 @@ class Interventions:
             self._retrier = ToolRetrier(
                 config.tool_retry,
                 world.reach,
+                subscribe=world.subscribe,
                 policies=policies,
                 clock=world.clock,
                 guard=world.guard,

@@ -34,6 +34,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         text: The words that were sent.
         answer: Fails or carries an error if the server refuses what was sent.
         evidence: JSON, for the record.
+        undo: Gives up what waits for a recovery; called where none came.
 
     """
 
@@ -43,6 +44,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     text: str | None = None
     answer: asyncio.Future[Answer] | None = None
     evidence: dict[str, Any] = {}
+    undo: Callable[[], None] | None = None
 
 
 class RecoveredFirst(Exception):  # noqa: N818 - no error: the agent was faster
@@ -63,6 +65,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         dialect: What is spoken there.
         channel: The way there.
         calls: The open requests of the client's in this session, the oldest first.
+        others: Live sessions that share the connection with this one.
         kept: The client's handshake, by method.
         config: Texts and times.
         settled: Waits until no turn is open.
@@ -76,6 +79,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     dialect: Dialect
     channel: Channel
     calls: tuple[Call, ...]
+    others: int
     kept: dict[str, bytes]
     config: InterventionConfig
     settled: Settled
@@ -151,8 +155,17 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             ChannelError: It cannot be sent.
 
         """
+        refused = self.calls if self._cancels_calls() else ()
+        for call in refused:
+            self.channel.hold(call)
         sent = [await self.send(act, params) for act, params in self.cancels()]
+        for call in refused:  # their server will not answer them, and their client waits
+            self.channel.fail(call, "cancelled: the session was reset")
         return [request for request in sent if request is not None]
+
+    def _cancels_calls(self) -> bool:
+        acts = self.dialect.document.cancel
+        return any(a.each == "call" and a.suits(busy=self.session.busy) for a in acts)
 
     def _facts(self, act: Act, text: str, call: Call | None = None) -> dict[str, Any] | None:
         """Return what the template's words stand for; None if one of them is not known."""

@@ -71,6 +71,9 @@ class Channel(Protocol):
         Raises as `request` does.
         """
 
+    def fail(self, call: Call, text: str) -> None:
+        """Answer a held request with an error in the server's place; raises as `request` does."""
+
     async def side(self) -> SideChannel:
         """Open another connection to the same server, with the client's own credentials.
 

@@ -11,6 +11,7 @@ import msgspec
 from debbie_otel.core import events as ev
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.message import MessageDirection
+from debbie_otel.core.model import Call
 from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.attempt import Attempt, Done
@@ -40,6 +41,11 @@ class Reach(msgspec.Struct, frozen=True):
 
 Reaching = Callable[[str], Reach | None]
 Subscribe = Callable[..., Callable[[], None]]
+
+
+def is_asked_in(call: Call, session: Session) -> bool:
+    """Tell whether a request is the client's own, in this session."""
+    return call.session is session.info and call.direction is _CLIENT and not call.injected
 
 
 class InterventionExecutor:
@@ -115,11 +121,7 @@ class InterventionExecutor:
         self, alert: AnomalyAlert, reach: Reach, number: int, watch: RecoveryWatch
     ) -> Attempt:
         session, connection = reach.session, reach.connection
-        calls = (
-            call
-            for call in connection.pending_calls
-            if call.session is session.info and call.direction is _CLIENT and not call.injected
-        )
+        calls = (call for call in connection.pending_calls if is_asked_in(call, session))
         return Attempt(
             alert=alert,
             number=number,
@@ -127,6 +129,10 @@ class InterventionExecutor:
             dialect=connection.dialect,
             channel=reach.channel,
             calls=tuple(sorted(calls, key=lambda call: call.started_ns)),
+            others=sum(
+                other is not session and other.live and not other.info.unnamed
+                for other in connection.sessions
+            ),
             kept=connection.kept,
             config=self._config,
             settled=self._settled,

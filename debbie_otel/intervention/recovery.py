@@ -124,9 +124,13 @@ class RecoveryWatch:
                 return f"it asks for {call.method}"
             case ev.ToolEnded(tool=tool) if _has_ended(tool.outcome, also_failed=not tool.is_call):
                 return f"{tool.name} has ended"
-            case ev.CallEnded(call=call) if _answered(call):
+            case ev.CallEnded(call=call) if _answered(call) and not self._is_beside(call):
                 return f"{call.method} is answered"
         return _finished_turn(event)
+
+    def _is_beside(self, call: Call) -> bool:
+        """Whether a client asks while its turn hangs: pings are answered all the same."""
+        return call.turn is not None and call.started_ns > self.alert.fired_ns
 
     def looped(self, event: ev.Event) -> str | None:
         """After a loop: another tool, or a turn that comes to its end."""

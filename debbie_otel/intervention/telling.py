@@ -47,11 +47,11 @@ class InterventionRecorder:
     def __init__(self, hub: TelemetryHub, *, log_events: bool = True) -> None:
         self._hub = hub
         self._log_events = log_events
-        self._under_way: dict[tuple[str, str], _Shown] = {}
+        self._under_way: dict[tuple[str, str, int], _Shown] = {}
 
     def record(self, event: InterventionEvent, session: Session | None) -> None:
         """Record what is told of an attempt; `session` is where, if that still lives."""
-        key = (event.alert.session_id, event.alert.alert_type)
+        key = (event.alert.session_id, event.alert.alert_type, event.alert.fired_ns)
         if event.phase == "ended" and event.record is not None:
             shown = self._under_way.pop(key, None) or self._begin(event, session)
             if shown is not None:

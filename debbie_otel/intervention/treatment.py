@@ -181,14 +181,25 @@ class Treatment:
         attempt, started_ns = pending.tried[strategy], self._clock()
         self._tell(InterventionEvent("triggered", alert, strategy, attempt, started_ns))
         policy = self._policies.of(alert.session_id)
-        done = await self._execute(alert, strategy, policy.attempts, watch)
-        if done.kind != "impossible":
-            policy.made(started_ns)
-        if done.kind == "acted":
-            event = InterventionEvent("acted", alert, strategy, attempt, self._clock(), done)
-            self._tell(event)
-            await self._verify(watch, done)
+        done = Done(kind="impossible", reason="stopped", detail="given up in the midst of it")
+        try:
+            done = await self._execute(alert, strategy, policy.attempts, watch)
+            if done.kind != "impossible":
+                policy.made(started_ns)
+            if done.kind == "acted":
+                event = InterventionEvent("acted", alert, strategy, attempt, self._clock(), done)
+                self._tell(event)
+                await self._verify(watch, done)
+        except asyncio.CancelledError:
+            if done.kind == "acted" and watch.moved is None:  # what it would have led to is unknown
+                detail = f"{done.detail}; given up before the agent moved"
+                done = Done(kind="impossible", reason="stopped", detail=detail, text=done.text)
+            self._end(alert, self._record(alert, strategy, attempt, started_ns, done, watch), done)
+            raise
         record = self._record(alert, strategy, attempt, started_ns, done, watch)
+        if record.result is InterventionResult.FAILURE and done.undo is not None:
+            with self._guard("what an intervention had held back"):
+                done.undo()
         self._end(alert, record, done)
         return record
 

@@ -103,4 +103,3 @@ class TelemetryHub:
             )
         pipeline.add_histograms(name, instruments.histograms)
         return Service(name, pipeline.writer(name), instruments)
-

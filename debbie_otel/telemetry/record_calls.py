@@ -15,6 +15,9 @@ from debbie_otel.telemetry.connection_spans import ConnectionSpans, link_to, sta
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.spans import UNSET
 
+# Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
+_SERVER, _COMPLETED = SpanKind.SERVER, Outcome.COMPLETED
+
 
 class CallRecorder:
     """Records calls and tools, each as one span when it has ended.
@@ -40,7 +43,7 @@ class CallRecorder:
         call = event.call
         turn, tool = call.turn, call.tool
         kind = self._spans.kinds[call.direction]
-        served = kind is SpanKind.SERVER
+        served = kind is _SERVER
         if call.opens_turn and turn is not None:
             self._instruments.call(call, served, *turn.handle.exemplar)
             return
@@ -57,7 +60,7 @@ class CallRecorder:
             name = f"{method} {tool.name}"
             attributes[semconv.GEN_AI_OPERATION_NAME] = semconv.EXECUTE_TOOL
             self._describe_tool(attributes, tool)
-        if call.outcome is not Outcome.COMPLETED:
+        if call.outcome is not _COMPLETED:
             attributes[semconv.CALL_OUTCOME] = str(call.outcome)
             if call.error_code is not None:
                 attributes[semconv.RPC_RESPONSE_STATUS_CODE] = str(call.error_code)
@@ -74,7 +77,7 @@ class CallRecorder:
             name,
             method,
             call.versioned,
-            spans.kinds[call.direction],
+            kind,
             call.started_ns,
             parent,
             attributes,

@@ -118,6 +118,13 @@ class Answers:
 
     def answer(self, call: Call, result: Any) -> None:
         """Answer a held request in the server's place; see `Channel.answer`."""
+        self._replace(call, encode_result(call.id, result, versioned=call.versioned))
+
+    def fail(self, call: Call, text: str) -> None:
+        """Answer a held request with an error; see `Channel.fail`."""
+        self._replace(call, encode_error(call.id, _GIVEN_UP, text, versioned=call.versioned))
+
+    def _replace(self, call: Call, payload: bytes) -> None:
         hold = self._hold_of(call)
         if hold is None or hold.replaced:
             raise ChannelError("the request is not held, or has been answered already")
@@ -125,7 +132,6 @@ class Answers:
             hold.replaced = True
         else:
             del self._held[call.id]
-        payload = encode_result(call.id, result, versioned=call.versioned)
         self._give(payload)
         if call.ended_ns is None:
             self._tell(payload)

@@ -19,10 +19,7 @@ from debbie_otel.core.envelope import (
 )
 from debbie_otel.core.frames import CloseSeen, PayloadSeen
 from debbie_otel.core.handshake import Handshake
-from debbie_otel.core.message import (
-    MessageDirection,
-    parse_payload,
-)
+from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import Call
 from debbie_otel.core.plain import plain_frame
 from debbie_otel.core.renaming import Renaming
@@ -32,6 +29,7 @@ from debbie_otel.transports.answers import Answers
 from debbie_otel.transports.dialer import Dialer
 from debbie_otel.transports.lane import Lane
 from debbie_otel.transports.own import OwnConnection
+from debbie_otel.transports.questions import Questions
 from debbie_otel.transports.restart import Rehearsal, dismiss
 from debbie_otel.transports.side import TapSide
 from debbie_otel.transports.splice import Connection
@@ -74,7 +72,7 @@ class TapChannel:
         self._answers = Answers(self._model, self._give, partial(self._tell, _SERVER))
         self._sides: set[TapSide] = set()
         self._names = Renaming()
-        self._stale: set[Any] = set()  # ids of requests of a server that was replaced
+        self._questions = Questions()
         self._restarting = False
         self._upstream_error: str | None = None  # why the server has ended during a restart
         self._ended: str | None = None
@@ -133,6 +131,12 @@ class TapChannel:
         """Answer a held request in the server's place; see `Channel.answer`."""
         self._check_open()
         self._answers.answer(call, result)
+        self._down.settle()
+
+    def fail(self, call: Call, text: str) -> None:
+        """Answer a held request with an error; see `Channel.fail`."""
+        self._check_open()
+        self._answers.fail(call, text)
         self._down.settle()
 
     async def side(self) -> TapSide:
@@ -216,10 +220,10 @@ class TapChannel:
             raise ChannelError(self._ended)
 
     def _needed_upward(self) -> bool:
-        return self._restarting or bool(self._names or self._stale)
+        return self._restarting or bool(self._names or self._questions)
 
     def _needed_downward(self) -> bool:
-        return self._restarting or bool(self._names or self._answers)
+        return self._restarting or bool(self._names or self._answers or self._questions)
 
     def _handshake(self) -> Handshake:
         handshake = self._interceptor.wire.handshake
@@ -232,6 +236,7 @@ class TapChannel:
         if self._ended is not None:
             own.abort()
             raise ChannelError(self._ended)
+        own.check()
         return own
 
     async def _silence(self) -> None:
@@ -255,7 +260,7 @@ class TapChannel:
         if plan.session_id is not None and name is not None:
             self._names.learn(plan.session_id, name)
         calls = self._model.pending_calls
-        self._stale.update(call.id for call in calls if call.direction is _SERVER)
+        self._questions.leave(call.id for call in calls if call.direction is _SERVER)
         replaced = None if plan.request is None else plan.replaces
         self._answers.start_over("the session was restarted", replaced)
         request = None
@@ -267,7 +272,8 @@ class TapChannel:
         """Close the client's connection properly: the server is gone for good."""
         if self._ended is not None:
             return
-        self._end(f"the server is gone, and a restart failed: {why}")
+        for payload in self._end(f"the server is gone, and a restart failed: {why}"):
+            self._give(payload)
         reframer = self._down.reframer
         if reframer is not None and reframer.clean:
             reason = f"restart failed: {why}".encode()[:_MAX_REASON].decode(errors="ignore")
@@ -294,15 +300,11 @@ class TapChannel:
     def _decide_upward(self, seen: PayloadSeen) -> bytes | None:
         payload = seen.payload
         self._tell(_CLIENT, payload)
-        if self._stale:
-            (message, *more) = parse_payload(payload, _CLIENT, 0)
-            if not more and message.method is None and message.id in self._stale:
-                self._stale.discard(message.id)  # whoever asked is gone
-                return None
-        return self._names.to_server(payload)
+        answered = self._questions.to_server(payload)
+        return None if answered is None else self._names.to_server(answered)
 
     def _decide_downward(self, seen: PayloadSeen) -> bytes | None:
-        payload = self._names.to_client(seen.payload)
+        payload = self._questions.to_client(self._names.to_client(seen.payload))
         self._tell(_SERVER, payload)
         return self._answers.decide(payload)
 

@@ -100,9 +100,13 @@ class OwnConnection(asyncio.Protocol):
             ChannelError: The connection is over.
 
         """
+        self.check().write(plain_frame(payload, Opcode.TEXT, masked=True))
+
+    def check(self) -> asyncio.Transport:
+        """Return its transport; raises ChannelError if the connection is over, or ending."""
         if self.transport is None or self.transport.is_closing():
             raise ChannelError(self._why or "the connection is closed")
-        self.transport.write(plain_frame(payload, Opcode.TEXT, masked=True))
+        return self.transport
 
     async def close(self) -> None:
         """Close it in order, in bounded time; messages that still come are told."""

@@ -116,6 +116,13 @@ class ProcessChannel:
             self._answers.answer(call, result)
             self._watch()
 
+    def fail(self, call: Call, text: str) -> None:
+        """Answer a held request with an error; see `Channel.fail`."""
+        with self._lock:
+            self._check_open()
+            self._answers.fail(call, text)
+            self._watch()
+
     async def side(self) -> TapSide:
         """Open another connection to the server; see `Channel.side`."""
         self._check_open()

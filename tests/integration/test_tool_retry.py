@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -11,9 +12,12 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from debbie_otel.core.events import CallStarted
 from debbie_otel.intervention.records import InterventionRecord
+from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import ToolRetrySettings
 from tests.integration.proxied import Proxied, config, proxied
+from tests.intervention.alerts import alert
 
 TOOLS = [
     {"name": "look", "annotations": {"readOnlyHint": True}},
@@ -41,10 +45,10 @@ class Flaky:
     async def __call__(self, connection: ServerConnection) -> None:
         async for text in connection:
             request = json.loads(text)
-            if "id" in request:
-                await connection.send(
-                    json.dumps({"jsonrpc": "2.0", "id": request["id"]} | self.answer(request))
-                )
+            answer = self.answer(request) if "id" in request else {}
+            if answer:
+                head = {"jsonrpc": "2.0", "id": request["id"]}
+                await connection.send(json.dumps(head | answer))
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["method"] == "tools/list":
@@ -180,3 +184,24 @@ async def test_it_keeps_within_the_budget_of_the_session(tmp_path: Path) -> None
         for _ in range(10):
             assert (await client.use("look"))["result"]["isError"] is True
         assert 10 < len(flaky.calls) <= 10 + limit
+
+
+async def test_a_reset_leaves_no_client_waiting(tmp_path: Path) -> None:
+    """The server does not answer what is cancelled, so its client gets an error."""
+    hung = Flaky()
+    answered = hung.answer
+    hung.answer = lambda request: {} if "hang" in str(request) else answered(request)  # type: ignore[method-assign]
+    async with stage(hung, tmp_path) as (client, it):
+        interventions = it.debbie.interventions
+        assert interventions is not None
+        (connection,) = it.debbie.monitor.connections
+        passed = asyncio.Event()
+        it.debbie.monitor.subscribe(lambda _: passed.set(), CallStarted)
+        call = asyncio.create_task(client.use("hang"))  # noqa: TID251
+        await asyncio.wait_for(passed.wait(), 5)
+        stuck = alert("tool_loop", session_id=connection.session.info.id)
+        done = await interventions.executor.execute(stuck, "state_reset", 0, RecoveryWatch(stuck))
+        assert done.kind == "acted"
+        answer = await call
+        assert answer["error"] == {"code": -32000, "message": "cancelled: the session was reset"}
+        assert (await client.use("look"))["result"]["isError"] is False

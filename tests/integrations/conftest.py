@@ -17,9 +17,11 @@ def collector() -> Iterator[HttpCollector]:
         yield started
 
 
-@pytest.fixture
-def stage(tmp_path: Path, collector: HttpCollector) -> Stage:
-    return Stage(tmp_path, collector)
+@pytest_asyncio.fixture
+async def stage(tmp_path: Path, collector: HttpCollector) -> AsyncIterator[Stage]:
+    started = Stage(tmp_path, collector)
+    yield started
+    await started.debbie.stop()  # where a run has ended her, she may still be at it
 
 
 @pytest_asyncio.fixture

@@ -416,6 +416,7 @@ async def test_stop_gives_up_what_is_under_way() -> None:
     )
     await tried.wait()
     await stage.orchestrator.stop()
+    assert [told(record) for record in stage.records] == ["a skipped stopped"]
     assert not stage.orchestrator.busy
     assert stage.monitor._subscribers[ev.SessionEnded] == ()
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from debbie_otel import semconv
@@ -150,6 +151,25 @@ async def test_what_was_skipped_is_one_span_with_its_reason(told: Told) -> None:
     assert metrics.by(semconv.METRIC_INTERVENTIONS, *KEYS) == {
         ("prompt_injection", "memory_spike", "skipped", "passive"): 1
     }
+
+
+async def test_two_attempts_at_once_in_a_session_are_two_spans(told: Told) -> None:
+    """As two calls that fail are repeated side by side."""
+    told.say(START)
+    begun = []
+    alert = told.publish()
+    for _ in range(2):
+        told.now += SECOND
+        told.alert = msgspec.structs.replace(alert, fired_ns=told.now)
+        told.tell("triggered")
+        begun.append(told.alert)
+    for told.alert in begun:
+        told.tell("ended", record=told.record(InterventionResult.SUCCESS))
+    told.metrics()
+    spans = told.collector.received.spans
+    name = "debbie.intervention prompt_injection"
+    starts = [span.start_time_unix_nano for span in spans if span.name == name]
+    assert starts == [alert.fired_ns for alert in begun]
 
 
 async def test_attempts_are_counted_and_measured(told: Told) -> None:

@@ -29,9 +29,11 @@ async def reset_state(attempt: Attempt) -> Done:
         attempt.channel.hold(waiting)
     try:
         return await _cancel_and_prompt(attempt, text, waiting if cancels else None)
-    except (ChannelError, TimeoutError) as error:
-        if waiting is not None:
+    except BaseException as error:
+        if waiting is not None:  # whatever happened, its client waits for an answer
             attempt.channel.release(waiting)
+        if not isinstance(error, ChannelError | TimeoutError):
+            raise
         why = str(error) or f"not taken up in {attempt.config.request_timeout:g} s"
         return Done(kind="failed", reason="unreachable", detail=why)
 
@@ -52,4 +54,5 @@ async def _cancel_and_prompt(attempt: Attempt, text: str, waiting: Call | None) 
         detail=f"cancelled what ran, prompted by {act.method}",
         text=text,
         answer=None if request is None else request.answer,
+        undo=None if waiting is None else lambda: attempt.channel.release(waiting),
     )

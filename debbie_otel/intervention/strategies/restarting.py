@@ -27,16 +27,21 @@ async def restart_session(attempt: Attempt, text: str | None = None) -> Done:
     if spec is None:
         detail = f"{attempt.dialect.name} has no restart"
         return Done(kind="impossible", reason="dialect", detail=detail)
+    if attempt.others:
+        detail = f"{attempt.others} other sessions on this connection would be lost with it"
+        return Done(kind="impossible", reason="other_sessions", detail=detail)
     timeout = attempt.config.request_timeout
     plan = restart_plan(attempt, spec, text)
-    if spec.cancel:
-        await _cancel(attempt)
     try:
+        if spec.cancel:
+            await _cancel(attempt)
         async with asyncio.timeout(timeout):
             restarted = await attempt.channel.restart(plan)
-    except (ChannelError, TimeoutError) as error:
-        if attempt.turn_call is not None:
+    except BaseException as error:
+        if attempt.turn_call is not None:  # whatever happened, its client waits for an answer
             attempt.channel.release(attempt.turn_call)
+        if not isinstance(error, ChannelError | TimeoutError):
+            raise
         why = str(error) or f"no new session in {timeout:g} s"
         return Done(kind="failed", reason="restart", detail=why)
     request = restarted.request

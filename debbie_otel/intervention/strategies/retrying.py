@@ -11,20 +11,23 @@ import contextlib
 import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from debbie_otel.clock import Clock
 from debbie_otel.core import events as ev
+from debbie_otel.core.acts import fill
+from debbie_otel.core.dialect import Fields
 from debbie_otel.core.message import loads
 from debbie_otel.core.model import Call, Outcome, Tool
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.failopen import FailOpen
 from debbie_otel.intervention.attempt import Done
-from debbie_otel.intervention.channel import Answer, Channel, ChannelError
+from debbie_otel.intervention.channel import Answer, ChannelError, Request
 from debbie_otel.intervention.events import InterventionEvent
-from debbie_otel.intervention.executor import Reach, Reaching
+from debbie_otel.intervention.executor import Reach, Reaching, Subscribe
 from debbie_otel.intervention.policy import Policies
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
 from debbie_otel.intervention.settings import ToolRetrySettings
@@ -48,6 +51,7 @@ class ToolRetrier:
     Args:
         settings: Which tools, how often.
         reach: Finds a live session and the way there.
+        subscribe: `monitor.subscribe`.
         policies: Budgets of the sessions.
         clock: Tells the time.
         guard: What happens when our own code fails.
@@ -62,6 +66,7 @@ class ToolRetrier:
         settings: ToolRetrySettings,
         reach: Reaching,
         *,
+        subscribe: Subscribe,
         policies: Policies,
         clock: Clock,
         guard: FailOpen,
@@ -71,6 +76,7 @@ class ToolRetrier:
     ) -> None:
         self._settings = settings
         self._reach = reach
+        self._subscribe = subscribe
         self._policies = policies
         self._clock = clock
         self._guard = guard
@@ -130,57 +136,81 @@ class ToolRetrier:
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._repeat(tool, held), name="tool retry")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._repeated, held))
+
+    def _repeated(self, held: _Held, task: asyncio.Task[None]) -> None:
+        """Let the failure through unless the call is answered; also if the task never began."""
+        self._tasks.discard(task)
+        held.reach.channel.release(held.call)
 
     async def _repeat(self, tool: Tool, held: _Held) -> None:
-        """Make the call again until it succeeds; else let the failure through."""
-        channel = held.reach.channel
-        answered = False
+        """Make the call again until it succeeds, or its client gives it up."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def look(event: ev.NotificationSeen) -> None:
+            if _cancels(event, held):
+                task.cancel()
+
+        unsubscribe = self._subscribe(look, ev.NotificationSeen)
         try:
             with self._guard("the repetition of a tool call"):
-                answered = await self._attempts(tool, held)
+                await self._attempts(tool, held)
         finally:
-            if not answered:
-                channel.release(held.call)
+            unsubscribe()
 
-    async def _attempts(self, tool: Tool, held: _Held) -> bool:
+    async def _attempts(self, tool: Tool, held: _Held) -> None:
         alert = _alert(tool, self._clock())
         policy = self._policies.of(alert.session_id)
         for attempt in range(1, self._settings.max_attempts + 1):
             if policy.admit(STRATEGY, self._clock()) is not None:
-                return False
+                return
             await asyncio.sleep(self._delay(attempt))
             started_ns = self._clock()
             policy.made(started_ns)
             self._tell(InterventionEvent("triggered", alert, STRATEGY, attempt, started_ns))
-            answer, why = await self._call(held.call, held.reach.channel, tool.name)
+            try:
+                answer, why, lost = await self._call(held, tool.name)
+            except asyncio.CancelledError:
+                self._end(alert, self._record(alert, held, attempt, started_ns, "given up"))
+                raise
             record = self._record(alert, held, attempt, started_ns, why)
             policy.learn(record)
             if answer is not None:
                 # A restart may have answered the client's call meanwhile.
                 with contextlib.suppress(ChannelError):
                     held.reach.channel.answer(held.call, answer.result)
-            done = Done(kind="acted", detail=record.detail)
-            self._tell(
-                InterventionEvent("ended", alert, STRATEGY, attempt, record.ended_ns, done, record)
-            )
-            if answer is not None:
-                return True
-        return False
+            self._end(alert, record)
+            if answer is not None or lost:
+                return
 
-    async def _call(self, call: Call, channel: Channel, tool: str) -> tuple[Answer | None, str]:
-        """Return the answer to a repetition; None and why if it failed as well."""
-        assert call.params is not None
+    def _end(self, alert: AnomalyAlert, record: InterventionRecord) -> None:
+        done = Done(kind="acted", detail=record.detail)
+        self._tell(
+            InterventionEvent(
+                "ended", alert, STRATEGY, record.attempt, record.ended_ns, done, record
+            )
+        )
+
+    async def _call(self, held: _Held, tool: str) -> tuple[Answer | None, str, bool]:
+        """Return the answer to a repetition; or None, why, and whether the way is lost."""
+        call = held.call
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await channel.request(call.method, self._params(call, tool)).answer
+            request = held.reach.channel.request(call.method, self._params(call, tool))
+            try:
+                async with asyncio.timeout(self._timeout):
+                    answer = await request.answer
+            except (TimeoutError, asyncio.CancelledError):
+                _take_back(request, held)
+                raise
         except (ChannelError, TimeoutError) as error:
-            return None, str(error) or f"no answer in {self._timeout:g} s"
+            why = str(error) or f"no answer in {self._timeout:g} s"
+            return None, why, isinstance(error, ChannelError)
         if answer.error is not None:
-            return None, answer.error
+            return None, answer.error, False
         if isinstance(answer.result, dict) and answer.result.get("isError") is True:
-            return None, "it has failed again"
-        return answer, ""
+            return None, "it has failed again", False
+        return answer, "", False
 
     def _params(self, call: Call, tool: str) -> Any:
         assert call.params is not None
@@ -216,6 +246,24 @@ class ToolRetrier:
             detail=f"{alert.subject} was called again" + (f"; {why}" if why else " and succeeded"),
             recovery_seconds=(now - alert.fired_ns) / 1e9 if worked else None,
         )
+
+
+def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:
+    """Tell whether the client gives up the call that is being repeated."""
+    message, call = event.message, held.call
+    if message.direction is not call.direction or event.session is not held.reach.session.info:
+        return False
+    rules = held.reach.connection.dialect.on_message.get(message.method or "", ())
+    paths = [rule.id for rule in rules if rule.role == "cancel_call"]
+    return any(Fields(message).first(path) == call.id for path in paths)
+
+
+def _take_back(request: Request, held: _Held) -> None:
+    """Cancel a repetition that nobody waits for any more, where the dialect has a way."""
+    for act in held.reach.connection.dialect.document.cancel:
+        if act.each == "call" and act.kind == "notification" and act.channel == "same":
+            with contextlib.suppress(ChannelError, KeyError):
+                held.reach.channel.notify(act.method, fill(act.params, {"$call": request.id}))
 
 
 def _alert(tool: Tool, now_ns: int) -> AnomalyAlert:
