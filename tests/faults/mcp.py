@@ -137,7 +137,10 @@ class McpClient(Client):
         elif fault.alert == "tool_loop":
             for step in fault.steps():
                 assert isinstance(step, Tool)
-                await self.use(step.name, step.arguments)
+                try:
+                    await self.use(step.name, step.arguments)
+                except CallFailed as error:  # a reset ends what runs, and says so
+                    self.failures.append(str(error))
         else:
             await super().have_it_done(replace(fault, asks_again=True))
 
