@@ -23,6 +23,7 @@ _SAME_AGAIN = 3
 EVENTS = (
     ev.CallStarted,
     ev.CallEnded,
+    ev.TurnStarted,
     ev.TurnEnded,
     ev.ToolStarted,
     ev.ToolEnded,
@@ -56,6 +57,8 @@ class RecoveryWatch:
         moved: The first sign of life since the watch began, or since `again`; None so far.
         hopeless: Why no sign can come any more, or the same goes on; None so far.
         ended: Whether the session has ended.
+        superseded: Whether the user has spoken since, so that a loop is over, and what runs now is
+            none of it.
 
     """
 
@@ -65,6 +68,7 @@ class RecoveryWatch:
         self.moved: Moved | None = None
         self.hopeless: str | None = None
         self.ended = False
+        self.superseded = False
         self._sign = _SIGNS.get(alert.alert_type, _nothing)
         self._good = 0
         self._same = 0
@@ -83,7 +87,11 @@ class RecoveryWatch:
 
     def observe(self, event: ev.Event) -> None:
         """Take in an event; of other sessions nothing is concluded."""
-        if self.moved is not None or event.session.id != self.alert.session_id:
+        if event.session.id != self.alert.session_id:
+            return
+        if type(event) is ev.TurnStarted and not _is_ours(event.turn):
+            self.superseded = self.alert.alert_type == "tool_loop"
+        if self.moved is not None:
             return
         if type(event) is ev.SessionEnded:
             self.hopeless = f"the session has ended ({event.reason})"

@@ -219,6 +219,8 @@ class Treatment:
         """Return reason and detail if there is nothing to be done any more."""
         if watch.moved is not None:
             return "recovered", f"the agent went on by itself: {watch.moved.what}"
+        if watch.superseded:
+            return "recovered", "the user has spoken again, and the loop is over with that"
         if watch.hopeless is not None and watch.ended:
             return "session_ended", watch.hopeless
         watch.again(self._clock())

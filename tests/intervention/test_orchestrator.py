@@ -280,6 +280,17 @@ async def test_an_agent_that_goes_on_by_itself_before_is_not_our_success() -> No
     assert stage.tried == []
 
 
+async def test_a_loop_is_over_when_the_user_speaks_again() -> None:
+    stage = Stage()
+    stage.helps("a")
+    loop = alerts.alert("tool_loop", strategies=("custom:a",))
+    stage.orchestrator.take(Transition("alert", loop, stage.clock()))
+    stage.tell(f'<< {{"id":2,"result":{{"ai_response":null}}}}\n{HUNG}')
+    await stage.settle()
+    assert [told(record) for record in stage.records] == ["a skipped recovered"]
+    assert stage.tried == []
+
+
 async def test_between_two_attempts_too() -> None:
     stage = Stage(retry_delay=60.0)
 
