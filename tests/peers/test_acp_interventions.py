@@ -1,5 +1,7 @@
 """A live ACP agent that gets stuck, a live client, and Debbie between them, who helps."""
 
+# mypy: disable-error-code="import-not-found"
+
 from __future__ import annotations
 
 import asyncio
