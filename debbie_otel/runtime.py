@@ -229,19 +229,21 @@ class Runtime:
     def reach(self, session_id: str) -> Reach | None:
         """Return a live session and the way to it; None where it cannot be acted on.
 
-        Of several connections that share it, that on which a client waits, else the latest.
+        Of several connections that share it, that on which a client waits, else the latest of
+        those whose clients speak in it, else the latest that was told of it.
         """
         session = self._lasting.monitor.session(session_id)
         if session is None or not session.live:
             return None
-        found = None
+        found, used = None, False
         for interceptor in reversed(self.interceptors):
             channel, connection = interceptor.channel, interceptor.connection
             if channel is None or connection.key not in session.connections:
                 continue
             if any(is_asked_in(call, session) for call in connection.pending_calls):
                 return Reach(session, connection, channel)  # here a client waits
-            found = found or Reach(session, connection, channel)
+            if found is None or (not used and connection.is_used(session)):
+                found, used = Reach(session, connection, channel), connection.is_used(session)
         return found
 
     def _subscribe(self, subscriber: Subscriber, *kinds: type[Event]) -> Callable[[], None]:

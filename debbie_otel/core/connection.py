@@ -87,6 +87,10 @@ class Connection:
         """All sessions that were seen here."""
         return self._directory.sessions
 
+    def is_used(self, session: Session) -> bool:
+        """Whether the client speaks in a session; some servers tell all clients of all of them."""
+        return session in self._directory.used
+
     @property
     def pending_calls(self) -> list[Call]:
         """Open requests of both directions."""
@@ -175,6 +179,8 @@ class Connection:
         )
         if message.direction is _CLIENT:
             self.versioned = message.versioned
+            if name is not None and unknown is None:
+                self._directory.use(session)
             if self._expected and call.id in self._expected:
                 call.injected = True
                 self._expected.discard(str(call.id))
@@ -380,6 +386,8 @@ class Connection:
                 session = self._directory.begin(session_id, time_ns, out)
                 session.opening = session.opening or entry.call
         session = session or self._directory.confirm(entry.named, time_ns, out)
+        if session is not None and entry.call.direction is _CLIENT:
+            self._directory.use(session)
         if session is not None and session is not entry.session and not entry.call.opens_turn:
             entry.session = session
             entry.call.session = session.info

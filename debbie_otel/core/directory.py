@@ -88,6 +88,7 @@ class Directory:
 
     Attributes:
         own: The session of messages that name none.
+        used: Named sessions that the client itself spoke in or began; of others it was told.
 
     """
 
@@ -96,6 +97,7 @@ class Directory:
         self._dialect = dialect
         self._shared = shared
         self._named: dict[str, Session] = {}
+        self.used: set[Session] = set()
         self.own = self._new(connection)
         self.own.info.unnamed = True
 
@@ -144,6 +146,14 @@ class Directory:
             self._shared.add(session, time_ns, out)
         return session
 
+    def use(self, session: Session) -> None:
+        """Take note that the client speaks in a session; what it only heard of is not its own."""
+        if session.info.unnamed or session in self.used:
+            return
+        if session.live and not (self.own.info.unnamed or self.own in self.used):
+            self.own = session
+        self.used.add(session)
+
     def confirm(self, named: str | None, time_ns: int, out: list[Event]) -> Session | None:
         """Begin the session that a request named, on a connection that has none yet."""
         return None if named is None or self._named else self.begin(named, time_ns, out)
@@ -166,11 +176,14 @@ class Directory:
                 session.end(time_ns, reason, out)
                 self._shared.remove(session)
         self._named.clear()
+        self.used.clear()
 
     def _forget_ended(self) -> None:
         ended = [name for name, session in self._named.items() if not session.live]
         for name in ended[:-MAX_ENDED]:
-            self._named.pop(name).connections.discard(self._connection)
+            session = self._named.pop(name)
+            session.connections.discard(self._connection)
+            self.used.discard(session)
 
     def _join(self, session: Session) -> None:
         if not self.own.live:

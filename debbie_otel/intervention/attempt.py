@@ -65,7 +65,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         dialect: What is spoken there.
         channel: The way there.
         calls: The open requests of the client's in this session, the oldest first.
-        others: Live sessions that share the connection with this one.
+        others: Live sessions that the client speaks in by the same connection.
         kept: The client's handshake, by method.
         config: Texts and times.
         settled: Waits until no turn is open.

@@ -130,7 +130,7 @@ class InterventionExecutor:
             channel=reach.channel,
             calls=tuple(sorted(calls, key=lambda call: call.started_ns)),
             others=sum(
-                other is not session and other.live and not other.info.unnamed
+                other is not session and other.live and connection.is_used(other)
                 for other in connection.sessions
             ),
             kept=connection.kept,

@@ -500,6 +500,43 @@ def test_codex_a_turn_seen_on_two_connections_is_one_turn() -> None:
     assert {event.turn.number for event in stage.of(ev.NotificationSeen) if event.turn} == {1}
 
 
+def test_codex_tells_every_client_of_every_thread_but_each_uses_its_own() -> None:
+    stage = Play()
+    thread = '<< {"method":"thread/started","params":{"thread":{"id":"%s"}}}'
+    stage.play(f"conn B\n{thread % 'T1'}\nconn A" + CODEX_START)
+    stage.play(
+        """
+        conn B
+        >> {"id":1,"method":"thread/start","params":{"cwd":"/"}}
+        << {"id":1,"result":{"thread":{"id":"T2"}}}
+        conn A
+        """
+        + thread % "T2"
+    )
+    for name, own in (("A", "T1"), ("B", "T2")):
+        connection = stage.connections[name]
+        assert {session.info.id for session in connection.sessions} == {"T1", "T2"}
+        used = [s.info.id for s in connection.sessions if connection.is_used(s)]
+        assert used == [own] == [connection.session.info.id]
+
+
+def test_codex_a_client_that_speaks_in_two_threads_uses_both() -> None:
+    stage = Play()
+    stage.play(CODEX_START)
+    stage.play(
+        """
+        conn B
+        << {"method":"thread/started","params":{"thread":{"id":"T1"}}}
+        >> {"id":1,"method":"thread/start","params":{"cwd":"/"}}
+        << {"id":1,"result":{"thread":{"id":"T2"}}}
+        >> {"id":2,"method":"turn/steer","params":{"threadId":"T1","input":[]}}
+        """
+    )
+    connection = stage.connections["B"]
+    assert all(connection.is_used(session) for session in connection.sessions)
+    assert connection.session.info.id == "T2", "which it began itself"
+
+
 def test_codex_usage_is_the_difference_of_totals() -> None:
     stage = Play()
     stage.play(CODEX_START)

@@ -20,7 +20,8 @@ from tests.peers.isolated import MODEL_PORT, MODEL_SOCKET, SERVER_PORT, SERVER_S
 from tests.transports.raw import until
 
 VERSION = "0.169.0"
-ISOLATE = ("unshare", "--map-root-user", "--net")
+# With its processes in a namespace of their own, none of them outlives the first.
+ISOLATE = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
 _ROOT = Path(__file__).parents[2]
 
 _CONFIG = f"""
@@ -84,6 +85,6 @@ async def codex_server(folder: Path, model: ScriptedModel) -> AsyncIterator[Path
         try:
             await until(lambda: b"listening" in log.read_bytes())
             yield folder / SERVER_SOCKET
-        finally:
-            process.terminate()
+        finally:  # SIGTERM would have Codex wait for the turns that run, and one may hang
+            process.kill()
             await process.wait()

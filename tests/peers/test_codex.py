@@ -122,7 +122,7 @@ SCENES: dict[str, tuple[Callable[[Visit], Awaitable[None]], dict[str, Any]]] = {
 async def play(name: str, server: Path, folder: Path) -> Visit:
     """Have a thread of its own, through a proxy of its own."""
     scene, sections = SCENES[name]
-    async with watched(server, folder, **sections) as watch:
+    async with asyncio.timeout(SECONDS), watched(server, folder, **sections) as watch:
         async with CodexClient(f"ws://127.0.0.1:{watch.port}/") as client:
             client.start["cwd"] = str(server.parent / "work")
             visit = Visit(client, watch)
@@ -134,7 +134,7 @@ async def play(name: str, server: Path, folder: Path) -> Visit:
 
 
 async def play_all(folder: Path) -> dict[str, Visit | BaseException]:
-    async with asyncio.timeout(SECONDS), codex_server(folder, ScriptedModel()) as server:
+    async with codex_server(folder, ScriptedModel()) as server:
         playing = (play(name, server, folder / name) for name in SCENES)
         return dict(
             zip(SCENES, await asyncio.gather(*playing, return_exceptions=True), strict=True)
