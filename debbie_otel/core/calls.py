@@ -6,15 +6,20 @@ older one: the first response belongs to the first request.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from debbie_otel.core.dialect import Fields, Rule, params_at
 from debbie_otel.core.message import JsonRpcId, MessageDirection
 from debbie_otel.core.model import Call
 from debbie_otel.core.session import Session
+
+MAX_COMPARED = 64
+"""Open requests, the latest first, of which a message may be part."""
 
 MAX_CANCELLED = 256
 """Cancelled requests that are remembered, so that a late answer is known as one."""
@@ -102,6 +107,21 @@ class PendingCalls:
         """When the oldest request was sent, as far as ids are unique; safe on other threads."""
         heads = [next(iter(list(queue.values())), None) for queue in self._queues.values()]
         return min((head.call.started_ns for head in heads if head is not None), default=None)
+
+    def course_of(self, direction: MessageDirection, rule: Rule, fields: Fields) -> Call | None:
+        """Return the open request of that direction that a message of the other is part of."""
+        latest = itertools.islice(reversed(self._queues[direction].values()), MAX_COMPARED)
+        if not rule.of:
+            tools = [entry.call for entry in latest if entry.call.tool is not None]
+            return tools[0] if len(tools) == 1 else None
+        wanted = fields.first(rule.id)
+        if wanted is None:
+            return None
+        for entry in latest:
+            found = params_at(entry.call.params, rule.of)
+            if found == wanted and type(found) is type(wanted):
+                return entry.call
+        return None
 
     def take_all(self) -> list[Pending]:
         """Remove and return every request."""

@@ -218,6 +218,8 @@ class Connection:
                 continue
             if rule.role == "waits_for_user":
                 call.waits_for_user = True
+            elif rule.role == "part_of":
+                call.part_of = self._pending.course_of(_ASKED[call.direction], rule, fields)
             elif rule.role == "turn" and (rule.until == "response" or not session.busy):
                 # A client that comes back names its session with the first turn.
                 known = self._directory.confirm(entry.named, call.started_ns, out)
@@ -273,7 +275,10 @@ class Connection:
         if stream is not None:
             effects.chunk(stream, scene)
             return
-        out.append(NotificationSeen(session.info, now, message, turn))
+        part = next((rule for rule in rules if rule.role == "part_of"), None)
+        asked = _ASKED[message.direction]
+        call = None if part is None else self._pending.course_of(asked, part, fields)
+        out.append(NotificationSeen(session.info, now, message, turn, call))
         for rule in rules:
             if rule.role in ("cancel_call", "resolve_call"):
                 self._settle(rule, scene)

@@ -41,6 +41,7 @@ Role = Literal[
     "waits_for_user",
     "cancel_call",
     "resolve_call",
+    "part_of",
     "agent",
 ]
 _BIG, _ENDS = 4096, 1024
@@ -59,6 +60,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         on: Whether the rule reads the message itself or the response to it.
         when: Conditions, all of which must hold.
         id: Session, turn, tool or request id, by role.
+        of: For `part_of`: where an open request has the same value as this message has at `id`;
+            without both, the message is part of the one tool call that is open.
         turn: Id of the turn that a tool or chunk belongs to.
         name: Tool's or agent's name; `default_name` where the paths lead nowhere.
         kind: Constant word for a stream: message, thought, output, ...
@@ -90,6 +93,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on: Literal["message", "response"] = "message"
     when: Condition = {}
     id: Paths = []
+    of: Paths = []
     turn: Paths = []
     name: Paths = []
     default_name: str = "unknown"
@@ -256,6 +260,16 @@ def descend(value: Any, path: str, missing: Any = None) -> Any:
         else:
             return missing
     return value
+
+
+def params_at(params: msgspec.Raw | None, paths: Paths) -> Any:
+    """Return the first value of a request's `params` that is there and not null; else None."""
+    value = None if params is None else loads(params)
+    for path in [paths] if isinstance(paths, str) else paths:
+        found = descend(value, path.removeprefix("params."))
+        if found is not None:
+            return found
+    return None
 
 
 def as_text(value: Any) -> str | None:

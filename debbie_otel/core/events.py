@@ -84,10 +84,11 @@ class StreamEnded(_Event, frozen=True, eq=False):
 
 
 class NotificationSeen(_Event, frozen=True, eq=False):
-    """A notification that is no stream chunk."""
+    """A notification that is no stream chunk; `call` is the open request that it is about."""
 
     message: InterceptedMessage
     turn: Turn | None
+    call: Call | None = None
 
 
 class StraySeen(_Event, frozen=True, eq=False):

@@ -122,6 +122,9 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
         versioned: Whether the request had a `jsonrpc` member.
         is_rpc_error: Whether its response had an `error` member.
         injected: Whether it is a request of Debbie's own, which no client sent.
+        part_of: The open request of the other side in whose course it was made, where that is
+            known; for a server that asks its client for something while it runs a tool.
+        handle: As in SessionInfo.
 
     """
 
@@ -146,6 +149,8 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
     versioned: bool = False
     is_rpc_error: bool = False
     injected: bool = False
+    part_of: Call | None = None
+    handle: Any = None
 
 
 class Tool(msgspec.Struct, eq=False, kw_only=True):

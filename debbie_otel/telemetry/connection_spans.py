@@ -12,7 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from debbie_otel import semconv
 from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Outcome, SessionInfo, TraceContext, Turn
+from debbie_otel.core.model import Call, Outcome, SessionInfo, TraceContext, Turn
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.outlet import SpanSink
 from debbie_otel.telemetry.redact import content
@@ -109,23 +109,39 @@ class ConnectionSpans:
             name[:MAX_NAME], kind, start_ns, parent, self._session_layer, attributes, links
         )
 
-    def start_call(
-        self,
-        session: SessionInfo,
-        name: str,
-        method: str,
-        versioned: bool,
-        kind: SpanKind,
-        start_ns: int,
-        parent: SpanContext | None,
-        attributes: Attributes,
-        links: Sequence[Link] = (),
-    ) -> OpenSpan:
-        """Start the span of a request; what the calls of a method share need not be given."""
-        if session.id != self._session_id:
-            self._change_session(session)
-        layer = self._call_layers.get((method, versioned)) or self._call_layer(method, versioned)
-        return self._new(name[:MAX_NAME], kind, start_ns, parent, layer, attributes, links)
+    def open_call(self, call: Call, attributes: Attributes) -> OpenSpan:
+        """Start the span of a request: at its end, or before, where it has children already.
+
+        What the calls of a method share need not be given.
+        """
+        turn, name = call.turn, call.method
+        if call.tool is not None:
+            name = f"{name} {call.tool.name}"
+        links: Sequence[Link] = ()
+        if call.part_of is not None and call.trace is None:
+            parent: SpanContext | None = self.call_context(call.part_of)
+        elif call.trace is None and turn is None:
+            parent = self.outer
+        else:
+            parent = self.parent(call.trace, turn)
+            if call.trace is not None and turn is not None:
+                links = (link_to(turn.handle.context, "turn"),)
+        if call.session.id != self._session_id:
+            self._change_session(call.session)
+        key = call.method, call.versioned
+        layer = self._call_layers.get(key) or self._call_layer(*key)
+        kind, started = self.kinds[call.direction], call.started_ns
+        span = self._new(name[:MAX_NAME], kind, started, parent, layer, attributes, links)
+        call.handle = span
+        return span
+
+    def call_context(self, call: Call) -> SpanContext:
+        """Return the context of a request's span."""
+        if call.opens_turn and call.turn is not None:
+            turn_span: OpenSpan = call.turn.handle
+            return turn_span.context
+        span: OpenSpan = call.handle or self.open_call(call, {})
+        return span.context
 
     def point(
         self,

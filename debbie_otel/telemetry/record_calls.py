@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import SpanKind
 
 from debbie_otel import semconv
 from debbie_otel.core import events as ev
 from debbie_otel.core.model import Outcome, Tool
 from debbie_otel.telemetry.attributes import Attributes
-from debbie_otel.telemetry.connection_spans import ConnectionSpans, link_to, status_of
+from debbie_otel.telemetry.connection_spans import ConnectionSpans, status_of
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.spans import UNSET
 
@@ -47,7 +47,6 @@ class CallRecorder:
         if call.opens_turn and turn is not None:
             self._instruments.call(call, served, *turn.handle.exemplar)
             return
-        method = name = call.method
         attributes: Attributes = {
             semconv.JSONRPC_REQUEST_ID: str(call.id),
             semconv.REQUEST_SIZE: call.request_bytes,
@@ -55,9 +54,8 @@ class CallRecorder:
         }
         if call.injected:
             attributes[semconv.INJECTED] = True
-        status, spans = UNSET, self._spans
+        status = UNSET
         if tool is not None:
-            name = f"{method} {tool.name}"
             attributes[semconv.GEN_AI_OPERATION_NAME] = semconv.EXECUTE_TOOL
             self._describe_tool(attributes, tool)
         if call.outcome is not _COMPLETED:
@@ -65,25 +63,12 @@ class CallRecorder:
             if call.error_code is not None:
                 attributes[semconv.RPC_RESPONSE_STATUS_CODE] = str(call.error_code)
             status = status_of(attributes, call.outcome, call.error_type, call.error_message)
-        links: Sequence[Link] = ()
-        if call.trace is None and turn is None:
-            parent = spans.outer
+        span = call.handle
+        if span is None:
+            span = self._spans.open_call(call, attributes)
         else:
-            parent = spans.parent(call.trace, turn)
-            if call.trace is not None and turn is not None:
-                links = (link_to(turn.handle.context, "turn"),)
-        span = spans.start_call(
-            call.session,
-            name,
-            method,
-            call.versioned,
-            kind,
-            call.started_ns,
-            parent,
-            attributes,
-            links,
-        )
-        spans.end(span, event.time_ns, status)
+            span.attributes.update(attributes)
+        self._spans.end(span, event.time_ns, status)
         trace_id, span_id = (span.trace_id, span.span_id) if span.sampled else (0, 0)
         self._instruments.call(call, served, trace_id, span_id)
         if tool is not None:

@@ -89,7 +89,10 @@ class MessageRecorder:
         name = message.method or ""
         attributes = self._single(message)
         attributes[self._spans.method_attribute] = name
-        parent = self._spans.parent(None, event.turn)
+        if event.call is None:
+            parent = self._spans.parent(None, event.turn)
+        else:
+            parent = self._spans.call_context(event.call)
         self._spans.point(
             event.session,
             name,

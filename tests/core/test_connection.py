@@ -583,6 +583,35 @@ def test_mcp_tool_call_is_a_tool_and_is_error_its_failure() -> None:
     assert stage.connection.session.info.errors == 1
 
 
+MCP_TOOL = '>> {"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s","_meta":{"progressToken":%s}}}'
+MCP_PROGRESS = (
+    '<< {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s}}'
+)
+MCP_LOG = '<< {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}'
+MCP_ASK = '<< {"jsonrpc":"2.0","id":%d,"method":"sampling/createMessage","params":{}}'
+
+
+def test_mcp_progress_is_part_of_the_call_whose_token_it_has() -> None:
+    stage = Play("mcp")
+    for number, tool, token in ((1, "a", "1"), (2, "b", '"1"'), (3, "c", "2")):
+        stage.play(MCP_TOOL % (number, tool, token))
+    for token in ('"1"', "1", "2", "3", "null", "true", "[1]"):
+        stage.play(MCP_PROGRESS % token)
+    calls = [event.call for event in stage.of(ev.NotificationSeen)]
+    tools = [call and call.tool and call.tool.name for call in calls]
+    assert tools == ["b", "a", "c", None, None, None, None]
+
+
+def test_mcp_what_a_server_asks_and_logs_while_it_runs_one_tool_is_part_of_that() -> None:
+    stage = Play("mcp")
+    stage.play(f"{MCP_LOG}\n{MCP_TOOL % (1, 'a', 'null')}\n{MCP_LOG}\n{MCP_ASK % 1}")
+    stage.play(f"{MCP_TOOL % (2, 'b', 'null')}\n{MCP_LOG}\n{MCP_ASK % 2}")
+    logs = [event.call and event.call.id for event in stage.of(ev.NotificationSeen)]
+    assert logs == [None, 1, None]
+    asked = [e.call.part_of for e in stage.of(ev.CallStarted) if e.call.tool is None]
+    assert [call and call.id for call in asked] == [1, None]
+
+
 def test_mcp_cancelled_request_gets_no_answer() -> None:
     stage = Play("mcp")
     stage.play('>> {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}')

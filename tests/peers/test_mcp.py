@@ -196,7 +196,9 @@ def test_attributes_of_a_tool_call(talked: Conversations) -> None:
         "jsonrpc.protocol.version": "2.0",
     }
     progress = talked.watch.spans.named("notifications/progress")
-    assert sum(slow.start <= span.start <= slow.end for span in progress) == 3
+    own = [span for span in progress if span.parent_id == slow.span_id]
+    assert len(own) == 3
+    assert all(slow.start <= span.start <= slow.end for span in own)
 
 
 def test_failed_tools(talked: Conversations) -> None:
@@ -240,6 +242,7 @@ def test_calls_of_both_directions_with_the_same_id_are_kept_apart(talked: Conver
     assert ids == ["0", "0"]
     outer = talked.one("tools/call ask")
     assert outer.start <= by_server.start <= by_server.end <= outer.end
+    assert (by_server.trace_id, by_server.parent_id) == (outer.trace_id, outer.span_id)
 
 
 def test_concurrent_calls_overlap(talked: Conversations) -> None:
@@ -251,8 +254,11 @@ def test_concurrent_calls_overlap(talked: Conversations) -> None:
 def test_a_call_with_a_trace_context_is_its_child(talked: Conversations) -> None:
     children = [span for span in talked.watch.spans.all if span.trace_id == TRACE_ID]
     assert [(span.name, span.parent_id) for span in children] == [("tools/call add", PARENT_ID)]
-    others = {span.parent_id for span in talked.watch.spans.all if span not in children}
-    assert others == {""}
+    others = [span for span in talked.watch.spans.all if span not in children and span.parent_id]
+    assert {span.name for span in others} == {
+        "notifications/progress", "notifications/message", "sampling/createMessage",
+    }  # fmt: skip
+    assert talked.watch.spans.orphans == ["tools/call add"], "whose parent is the caller's"
 
 
 def test_metrics(talked: Conversations) -> None:

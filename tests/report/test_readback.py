@@ -48,10 +48,10 @@ def test_one_session_of_several(tmp_path: Path) -> None:
 
 
 def test_tools_that_are_calls_and_their_arguments(tmp_path: Path) -> None:
-    stage = Play("mcp")
-    stage.play(LOOP)
-    written(stage, tmp_path / "captured", capture=True, mcp=True)
-    written(stage, tmp_path / "plain", mcp=True)
+    for folder, capture in (("captured", True), ("plain", False)):
+        stage = Play("mcp")
+        stage.play(LOOP)
+        written(stage, tmp_path / folder, capture=capture, mcp=True)
     (captured,), (plain,) = read_back(tmp_path / "captured"), read_back(tmp_path / "plain")
     assert [step.name for step in captured.steps] == ["initialize", *["list_files"] * 9]
     assert len({step.asked for step in captured.steps if step.kind == "tool"}) == 1

@@ -10,7 +10,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
 from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import SessionInfo, TraceContext
+from debbie_otel.core.model import Call, SessionInfo, TraceContext
 from debbie_otel.telemetry.connection_spans import ConnectionSpans, RecorderOptions
 from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
 from tests.telemetry.spantree import CountingIds
@@ -31,8 +31,21 @@ def session(name: str = "s") -> SessionInfo:
     return SessionInfo(id=name, dialect="generic", agent="agent")
 
 
+def request(method: str, *, versioned: bool = True, **facts: Any) -> Call:
+    return Call(
+        session=facts.pop("session", session()),
+        direction=MessageDirection.CLIENT_TO_SERVER,
+        method=method,
+        id=1,
+        started_ns=1,
+        request_bytes=2,
+        versioned=versioned,
+        **facts,
+    )
+
+
 def call(spans: ConnectionSpans, method: str, *, versioned: bool = True) -> OpenSpan:
-    return spans.start_call(session(), method, method, versioned, SpanKind.SERVER, 1, None, {})
+    return spans.open_call(request(method, versioned=versioned), {})
 
 
 def test_calls_of_a_method_share_a_layer_and_others_do_not() -> None:
@@ -59,7 +72,7 @@ def test_what_is_shared_changes_with_the_session() -> None:
         spans.point(session(name), "x", SpanKind.INTERNAL, 1, None, {})
     assert [span.shared["session.id"] for span in ended] == ["s", "t", "s"]
     call(spans, "a")
-    named = spans.start_call(session("t"), "a", "a", True, SpanKind.SERVER, 1, None, {})
+    named = spans.open_call(request("a", session=session("t")), {})
     assert named.shared["session.id"] == "t"
 
 
@@ -72,6 +85,22 @@ def test_layers_of_many_methods_are_bounded() -> None:
 
 def test_names_are_cut() -> None:
     assert len(call(stage([]), "m" * 500).name) == 128
+
+
+def test_a_call_is_the_parent_of_what_is_part_of_it_whichever_span_begins_first() -> None:
+    spans = stage([])
+    outer = request("outer")
+    inner = spans.open_call(request("inner", part_of=outer), {})
+    assert inner.parent == spans.call_context(outer) == outer.handle.context
+    later = spans.open_call(request("later", part_of=outer), {})
+    assert later.parent == outer.handle.context
+
+
+def test_a_trace_that_was_sent_comes_before_the_call_that_a_request_is_part_of() -> None:
+    sent = TraceContext("00-000000000000000000000000000000cc-00000000000000dd-01")
+    span = stage([]).open_call(request("inner", part_of=request("outer"), trace=sent), {})
+    assert span.parent is not None
+    assert span.parent.span_id == 0xDD
 
 
 def test_in_the_clients_process_the_kinds_are_the_other_way_about() -> None:
