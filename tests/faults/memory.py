@@ -52,8 +52,10 @@ async def hog() -> AsyncIterator[Hog]:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdin is not None
+    child = Hog(process)
     try:
-        yield Hog(process)
+        await child.shrink()  # it answers: it is as large as it is of itself
+        yield child
     finally:
         process.stdin.close()
         await process.wait()
