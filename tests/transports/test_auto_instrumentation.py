@@ -58,10 +58,13 @@ def work():
                 connection.send(json.dumps(
                     {"jsonrpc": "2.0", "id": number, "method": "work", "params": {}}))
                 print(connection.recv())
+                begun.set()  # Python 3.12 begins no thread after the main one
                 threading.main_thread().join()
         server.shutdown()
 
+begun = threading.Event()
 threading.Thread(target=work).start()
+begun.wait()
 """
 
 PROVIDERS = """
