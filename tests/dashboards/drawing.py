@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from math import isnan
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -77,6 +78,8 @@ def shown(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{value * 100:.3g}%"
     if unit == "s":
+        if not value:
+            return "0 s"
         scales = ((60.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"), (0.0, 1e-6, "µs"))
         return next(f"{value / by:.3g} {name}" for least, by, name in scales if value >= least)
     if unit in ("bytes", "Bps"):
@@ -88,13 +91,13 @@ def shown(value: float, unit: str) -> str:
     return f"{value:.3g}{ending}"
 
 
-def draw(title: str, panels: Sequence[Drawn], begun: float, path: Path) -> None:
+def draw(title: str, panels: Sequence[Drawn], time: tuple[float, float], path: Path) -> None:
     """Draw a dashboard into a PNG file.
 
     Args:
         title: Of the dashboard.
         panels: In the dashboard's order, with the rows' titles.
-        begun: The beginning of the time shown, seconds since the epoch.
+        time: The beginning and the end of what is shown, seconds since the epoch.
         path: The file.
 
     """
@@ -111,12 +114,12 @@ def draw(title: str, panels: Sequence[Drawn], begun: float, path: Path) -> None:
             )
             continue
         box = (place["x"] / 24, top - place["h"] / height, place["w"] / 24, place["h"] / height)
-        _panel(figure, it, box, height, begun)
+        _panel(figure, it, box, height, time)
     figure.savefig(path)
     drawn = PngInfo()
     drawn.add_text("panels", json.dumps([it.panel["title"] for it in panels]))
     with Image.open(path) as picture:  # few colours are enough, and a third of the size
-        picture.convert("RGB").quantize(64).save(path, optimize=True, pnginfo=drawn)
+        picture.convert("RGB").quantize(128).save(path, optimize=True, pnginfo=drawn)
 
 
 def titles(path: Path) -> list[str]:
@@ -127,7 +130,11 @@ def titles(path: Path) -> list[str]:
 
 
 def _panel(
-    figure: Figure, it: Drawn, box: tuple[float, float, float, float], rows: float, begun: float
+    figure: Figure,
+    it: Drawn,
+    box: tuple[float, float, float, float],
+    rows: float,
+    time: tuple[float, float],
 ) -> None:
     left, bottom, width, height = box
     gap, line = 0.003, 1 / rows
@@ -147,7 +154,7 @@ def _panel(
         axes = figure.add_axes(
             (inner[0], inner[1] + legend + line * 0.4, inner[2], inner[3] - legend - line * 0.4)
         )
-        _graph(axes, it, named, begun)
+        _graph(axes, it, named, time)
         _legend(figure, it, named, (left + 3 * gap, bottom + legend + line * 0.1), line * 0.55)
         return
     axes = figure.add_axes((left + 3 * gap, inner[1] - line * 0.5, width - 6 * gap, inner[3]))
@@ -155,7 +162,10 @@ def _panel(
     _KINDS[kind](axes, it)
 
 
-def _graph(axes: Axes, it: Drawn, named: Sequence[tuple[str, Series]], begun: float) -> None:
+def _graph(
+    axes: Axes, it: Drawn, named: Sequence[tuple[str, Series]], time: tuple[float, float]
+) -> None:
+    begun, lasted = time[0], time[1] - time[0]
     field = it.panel["fieldConfig"]["defaults"]
     custom = field["custom"]
     floor: dict[float, float] = {}
@@ -170,7 +180,10 @@ def _graph(axes: Axes, it: Drawn, named: Sequence[tuple[str, Series]], begun: fl
             axes.bar(times, values, width=0.5, bottom=bottoms, color=colour)
             floor |= {t: b + v for t, b, v in zip(times, bottoms, values, strict=True)}
         else:
-            axes.plot(times, values, color=colour, linewidth=1.2)
+            axes.plot(*_with_gaps(times, values), color=colour, linewidth=1.2)
+    if not named:
+        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, color=_FAINT, ha="center")
+    axes.set_xlim(0, lasted)
     axes.set_ylim(bottom=0, top=field.get("max"))
     if not axes.get_ylim()[1] > 0:
         axes.set_ylim(0, 1)
@@ -186,6 +199,19 @@ def _graph(axes: Axes, it: Drawn, named: Sequence[tuple[str, Series]], begun: fl
     axes.grid(color="#eceeef", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#dcdee0")
+
+
+def _with_gaps(times: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Put a hole where points are missing, as Grafana does: no line leads across."""
+    step = min((b - a for a, b in pairwise(times)), default=0.0)
+    shown_times, shown_values = list(times[:1]), list(values[:1])
+    for (before, after), value in zip(pairwise(times), values[1:], strict=True):
+        if after - before > 1.5 * step:
+            shown_times.append((before + after) / 2)
+            shown_values.append(float("nan"))
+        shown_times.append(after)
+        shown_values.append(value)
+    return shown_times, shown_values
 
 
 def _legend(
@@ -207,8 +233,6 @@ def _legend(
     if len(named) > _LEGEND_ROWS:
         rest = f"and {len(named) - _LEGEND_ROWS} more"
         figure.text(left, top - _LEGEND_ROWS * line, rest, size=6.5, color=_FAINT, va="center")
-    if not named:
-        figure.text(left, top, "no data", size=7, color=_FAINT, va="center")
 
 
 def _value(series: Series) -> float:

@@ -27,7 +27,7 @@ async def draw_board(name: str, after: Filled, folder: Path) -> Path:
             results = [await after.ask(asked) for asked in model.panel_queries(name, panel)]
         panels.append(Drawn(panel, results))
     path = folder / f"{name}.png"
-    await asyncio.to_thread(draw, board["title"], panels, after.begun, path)
+    await asyncio.to_thread(draw, board["title"], panels, (after.begun, after.ended), path)
     return path
 
 
