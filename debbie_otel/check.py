@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from debbie_otel.config import Config
 from debbie_otel.debugger import load_dialects
+from debbie_otel.errors import ConfigurationError
+from debbie_otel.intervention.escalation.receivers import receivers
 from debbie_otel.telemetry.destination import choose, default_data_dir
 from debbie_otel.transports.addresses import Address, parse_listen, parse_upstream
 from debbie_otel.transports.tls import listen_context, upstream_context
@@ -31,6 +35,10 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
     proxy = config.proxy
     parse_listen(proxy.listen)
     listen_context(proxy.tls_cert, proxy.tls_key)
+    told = receivers(config.interventions.escalation, environ)
+    scripts = config.interventions.scripts.directory
+    if scripts is not None and not scripts.is_dir():
+        raise ConfigurationError("interventions.scripts.directory", f"{scripts} is no directory")
     console.print(f"configuration: valid; dialects: {', '.join(dialects.known)}", soft_wrap=True)
     problems = 0
     if proxy.upstream is None:
@@ -40,17 +48,41 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
         if upstream.tls:
             upstream_context(proxy.ca, insecure=proxy.insecure)
         problems += await _report(console, "upstream", upstream.url, upstream.address)
+    for receiver in told:  # its name is without the secrets that its URL may hold
+        problems += await _report(console, "escalation", receiver.name, _address(receiver.url))
+    return problems + await _check_telemetry(config, console, environ)
+
+
+async def _check_telemetry(config: Config, console: Console, environ: Mapping[str, str]) -> int:
     data_dir = config.telemetry.data_dir or default_data_dir(environ)
     destination = choose(config.telemetry.otlp, environ, data_dir)
-    if destination.kind != "otlp":
-        console.print(
-            f"telemetry: {destination.where or 'off'}. {destination.hint}", soft_wrap=True
-        )
+    if destination.kind == "otlp":
+        problems = 0
+        for where in destination.where.split(", "):
+            problems += await _report(console, "telemetry", where, _address(where))
         return problems
-    url = urlsplit(destination.where if "//" in destination.where else f"//{destination.where}")
-    port = url.port or (443 if url.scheme == "https" else 4317)
-    address = Address(url.hostname or "localhost", port)
-    return problems + await _report(console, "telemetry", destination.where, address)
+    where = destination.where or "off"
+    console.print(f"telemetry: {where}. {destination.hint}", markup=False, soft_wrap=True)
+    if destination.kind != "files" or _can_be_written(data_dir):
+        return 0
+    console.print(f"data directory: {data_dir} cannot be written to", markup=False, soft_wrap=True)
+    return 1
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Tell without making it: a folder that is not there yet is judged by the nearest that is."""
+    there = next(
+        path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path)
+    )
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _address(where: str) -> Address:
+    if where.startswith("unix:"):  # as gRPC has it
+        return Address(path=where.removeprefix("unix:").removeprefix("//"))
+    url = urlsplit(where if "//" in where else f"//{where}")
+    default = {"https": 443, "http": 80}.get(url.scheme, 4317)
+    return Address(url.hostname or "localhost", url.port or default)
 
 
 async def _report(console: Console, what: str, where: str, address: Address) -> int:
@@ -75,6 +107,7 @@ async def _reach(address: Address) -> str | None:
     except TimeoutError:
         return f"no answer within {_TIMEOUT:g} s"
     except OSError as error:
-        return error.strerror or str(error)
+        # asyncio says "Connect call failed" and the address, whatever the reason was.
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     writer.close()
     return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,8 @@ class _Group(click.Group):
 def _one_line() -> Iterator[None]:
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(130)
     except click.UsageError as error:
         text = error.format_message()
         if "\n" in text:  # the help, for want of a command
@@ -58,6 +62,9 @@ def _one_line() -> Iterator[None]:
 @click.version_option(package_name="debbie-otel", prog_name="debbie")
 def main() -> None:
     """Debbie watches AI-agent sessions on the wire and shows them in OpenTelemetry."""
+    for stream in (sys.stdout, sys.stderr):  # a console that knows no emoji gets question marks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 _CONFIG = click.option(
@@ -66,18 +73,33 @@ _CONFIG = click.option(
 _DIALECT = click.option(
     "--dialect", metavar="NAME", help="What the server speaks; `debbie dialects` lists them. [auto]"
 )
-_PROFILE = click.option("--profile", metavar="NAME", help="default, aggressive or passive.")
+_PROFILE = click.option(
+    "--profile", metavar="NAME", help="default, aggressive or passive (acts on nothing). [default]"
+)
 
 
-@main.command()
-@click.option("--upstream", metavar="URL", help="ws://HOST:PORT[/path], wss://..., ws+unix:PATH.")
+@main.command(
+    short_help="Stand before an agent server.",
+    epilog="Example: debbie proxy --upstream ws://127.0.0.1:8000/ws, and the client connects to "
+    "ws://127.0.0.1:8765/ws. Ctrl-C ends it.",
+)
+@click.option(
+    "--upstream",
+    metavar="URL",
+    help="The server: ws://HOST:PORT[/path], wss://..., ws+unix:PATH. [DEBBIE_UPSTREAM]",
+)
 @click.option("--listen", metavar="ADDRESS", help="HOST:PORT or unix:PATH. [127.0.0.1:8765]")
 @_DIALECT
 @_PROFILE
 @_CONFIG
 @click.option("--service-name", metavar="NAME", help="service.name. [<dialect>-agent]")
 @click.option("--record", metavar="FILE", help="Record every message, content and all.")
-@click.option("--otlp", metavar="URL", help="Where telemetry goes; else OTEL_* say.")
+@click.option(
+    "--otlp",
+    metavar="URL",
+    help="Where telemetry goes: http://HOST:4317 (gRPC) or http://HOST:4318 (HTTP). [what OTEL_* "
+    "say, else a collector on this machine, else files]",
+)
 @click.option("--tls-cert", metavar="FILE", help="Listen with TLS (PEM).")
 @click.option("--tls-key", metavar="FILE", help="Private key of --tls-cert.")
 @click.option("--ca", metavar="FILE", help="Trust this authority for a wss upstream.")
@@ -87,7 +109,12 @@ _PROFILE = click.option("--profile", metavar="NAME", help="default, aggressive o
     metavar="MODE",
     help="Host as sent (preserve), the upstream's (upstream), or that for wss only. [auto]",
 )
-@click.option("--watch-pid", type=int, metavar="PID", help="Process whose memory is watched.")
+@click.option(
+    "--watch-pid",
+    type=int,
+    metavar="PID",
+    help="Process whose memory is watched. [the one behind a local upstream]",
+)
 @click.option("--quiet", is_flag=True, help="No commentary on the console.")
 def proxy(config: Path | None, *, quiet: bool, **flags: Any) -> None:
     """Stand before an agent server: every message is a span and a metric, none is changed."""
@@ -98,7 +125,9 @@ def proxy(config: Path | None, *, quiet: bool, **flags: Any) -> None:
     _run(run_proxy(settings, Console(highlight=False), commentary=not quiet))
 
 
-@main.command()
+@main.command(
+    short_help="Show it all on a scripted agent.", epilog="Example: debbie demo --speed 10"
+)
 @click.option("--speed", type=float, default=1.0, metavar="N", help="N times as fast. [1]")
 @_CONFIG
 def demo(config: Path | None, speed: float) -> None:
@@ -110,7 +139,10 @@ def demo(config: Path | None, speed: float) -> None:
     _run(run_demo(_load(config, {}), Console(highlight=False), speed))
 
 
-@main.command()
+@main.command(
+    short_help="Run a recording through the same core.",
+    epilog="Example: debbie replay session.jsonl --json, with what debbie proxy --record wrote.",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @_DIALECT
 @_PROFILE
@@ -133,7 +165,10 @@ def replay(file: Path, config: Path | None, *, as_json: bool, **flags: Any) -> N
         console.print(table)
 
 
-@main.command()
+@main.command(
+    short_help="Tell what happened, from the data directory.",
+    epilog="Example: debbie report --html report.html",
+)
 @click.argument("session_id", required=False)
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page there.")
 @_CONFIG
@@ -166,7 +201,10 @@ def dialects(config: Path | None) -> None:
     Console().print(table)
 
 
-@main.command()
+@main.command(
+    short_help="Validate the configuration; reach what it names.",
+    epilog="Example: debbie check --config debbie.toml. Exit code 1: something cannot be reached.",
+)
 @_CONFIG
 def check(config: Path | None) -> None:
     """Validate configuration and dialects, and try to reach what they name."""
@@ -185,10 +223,14 @@ def _load(path: Path | None, flags: dict[str, dict[str, Any]]) -> Config:
 
 
 def _run(coroutine: Any) -> None:
+    # SIGTERM ends a command as Ctrl-C does, unless it has a handler of its own.
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         asyncio.run(coroutine)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

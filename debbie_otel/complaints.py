@@ -43,14 +43,15 @@ def complaint(
     if unknown is not None:
         full = f"{key}.{unknown.group(1)}" if key else unknown.group(1)
         return ConfigurationError(where(full), "unknown key", _meant(key, unknown.group(1), root))
-    got = _shown(document, key)
+    wrong_name = re.fullmatch(r"Invalid enum value (.*)", message, re.DOTALL)
+    got = _shown(document, key) if wrong_name is None else wrong_name.group(1)
     choices = _choices(key, root)
     if choices:
         return ConfigurationError(where(key), f"expected one of {', '.join(choices)}, got {got}")
     expected = message.partition(", got ")[0].removeprefix("Expected ")
     listed = re.search(r"matching regex '\^\((.*)\)\$'", message)
     if listed is not None:
-        names = ", ".join(listed.group(1).split("|"))
+        names = re.sub(r"custom:.*", "custom:NAME", ", ".join(listed.group(1).split("|")))
         return ConfigurationError(where(key), f"expected one of {names}, got {got}")
     expected = re.sub(
         r"`(\w+)[^`]*`", lambda match: _WORDS.get(match.group(1), match.group(1)), expected
@@ -89,7 +90,7 @@ def _meant(section: str, key: str, root: type[msgspec.Struct]) -> str:
 def _choices(key: str, root: type[msgspec.Struct]) -> tuple[str, ...]:
     """Return what a key can be, if that is one of a few words."""
     section, _, name = key.rpartition(".")
-    kind = _sections(root).get(section)
+    kind = _sections(root).get(re.sub(r"\[\d+\]", "[...]", section))
     hint = None if kind is None else get_type_hints(kind).get(name)
     values = get_args(hint)
     return values if values and all(isinstance(value, str) for value in values) else ()
@@ -97,7 +98,8 @@ def _choices(key: str, root: type[msgspec.Struct]) -> tuple[str, ...]:
 
 def _shown(document: Any, key: str) -> str:
     """Return the value of a dotted key as it was written, cut to a line."""
-    for name, index in re.findall(r"(\w+)|\[(\d+)\]", key):
+    for name, index in re.findall(r"(\w+)|\[(\d+)\]", key.partition("[...]")[0]):
+        # Where msgspec says [...] instead of a key, the whole table is shown.
         document = document[name] if name else document[int(index)]
     if isinstance(document, bool):
         return str(document).lower()

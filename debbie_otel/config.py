@@ -20,9 +20,9 @@ from msgspec import Meta
 from debbie_otel.complaints import complaint
 from debbie_otel.detection.control import METRICS, PREFIX
 from debbie_otel.detection.rules import RuleSettings
-from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.detection.settings import SEVERITIES, DetectionSettings
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.settings import InterventionConfig, StrategyName
 from debbie_otel.profiles import PROFILES, Profile, ProfileName
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400 * 30)]
@@ -278,12 +278,48 @@ def _checked(document: dict[str, Any], where: Callable[[str], str]) -> Config:
     config = _decode(document, where)
     for number, rule in enumerate(config.rules):
         _check_rule(rule, where(f"rules[{number}]"))
+    _check_alert_types(config, where)
+    try:
+        re.compile(config.detection.long_commands)
+    except re.error as error:
+        key = where("detection.long_commands")
+        raise ConfigurationError(key, f"no regular expression: {error}") from None
     return config
+
+
+def _check_alert_types(config: Config, where: Callable[[str], str]) -> None:
+    """Refuse settings for alerts that nothing raises: a misspelt one would do nothing."""
+    known = [*SEVERITIES, *(rule.name for rule in config.rules)]
+    acting = config.interventions
+    tables: dict[str, tuple[Mapping[str, object], list[str]]] = {
+        "detection.pending": (config.detection.pending, known),
+        "interventions.alert_strategy_map": (acting.alert_strategy_map, known),
+        "interventions.prompts": (acting.prompts, [*known, "state_reset", "tool_retry", "*"]),
+        "interventions.scripts.by_alert": (acting.scripts.by_alert, [*known, "*"]),
+    }
+    for table, (given, types) in tables.items():
+        for name in given:
+            if name not in types:
+                close = difflib.get_close_matches(name, types, n=1)
+                hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(types)
+                raise ConfigurationError(where(f"{table}.{name}"), "unknown alert type", hint)
+
+
+class _RuleStrategies(msgspec.Struct):
+    """What a rule may name; detection itself knows nothing of strategies."""
+
+    strategies: tuple[StrategyName, ...]
 
 
 def _check_rule(rule: RuleSettings, where: str) -> None:
     if (rule.above is None) == (rule.below is None):
         raise ConfigurationError(where, "wants either above or below")
+    document = {"strategies": list(rule.strategies)}
+    try:
+        msgspec.convert(document, _RuleStrategies)
+    except msgspec.ValidationError as error:
+        place = f"{where}."
+        raise complaint(str(error), document, lambda key: place + key, _RuleStrategies) from None
     if re.fullmatch(r"[A-Za-z][\w./-]{0,254}", rule.metric) is None:
         what = f"{rule.metric!r} is no name of an OpenTelemetry instrument"
         raise ConfigurationError(f"{where}.metric", what)

@@ -353,3 +353,74 @@ def test_wrong_thresholds_and_rules_are_refused(file: Path, toml: str, said: str
 
 def test_every_default_can_be_written_down() -> None:
     assert config_of(msgspec.structs.asdict(Config())) == Config()
+
+
+# -- names that nothing would ever use ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        (
+            '[interventions.alert_strategy_map]\nsesion_stall = ["escalate"]',
+            "interventions.alert_strategy_map.sesion_stall: unknown alert type "
+            "(did you mean session_stall?)",
+        ),
+        (
+            '[interventions.alert_strategy_map]\nsession_stall = ["nosuch"]',
+            "interventions.alert_strategy_map[...][0]: expected one of prompt_injection, "
+            "session_restart, state_reset, tool_retry, python_script, escalate, custom:NAME, "
+            "got {'session_stall': ['nosuch']}",
+        ),
+        (
+            '[interventions.prompts]\nsession_stal = ["Go on."]',
+            "interventions.prompts.session_stal: unknown alert type (did you mean session_stall?)",
+        ),
+        (
+            '[interventions.scripts]\nby_alert = { tool_lop = "diagnose_errors" }',
+            "interventions.scripts.by_alert.tool_lop: unknown alert type (did you mean tool_loop?)",
+        ),
+        (
+            "[detection.pending]\ntool_lop = 3",
+            "detection.pending.tool_lop: unknown alert type (did you mean tool_loop?)",
+        ),
+        (
+            '[detection]\nlong_commands = "("',
+            "detection.long_commands: no regular expression: "
+            "missing ), unterminated subpattern at position 0",
+        ),
+        (
+            '[[rules]]\nname = "a"\nmetric = "x"\nabove = 1\naggregate = "p99"',
+            "rules[0].aggregate: expected one of sum, last, rate, mean, quantile, got 'p99'",
+        ),
+        (
+            '[[rules]]\nname = "a"\nmetric = "x"\nabove = 1\nstrategies = ["shout"]',
+            "rules[0].strategies[0]: expected one of prompt_injection, session_restart, "
+            "state_reset, tool_retry, python_script, escalate, custom:NAME, got 'shout'",
+        ),
+    ],
+)
+def test_names_that_nothing_would_use_are_refused(file: Path, toml: str, said: str) -> None:
+    assert complaint(file, toml) == f"debbie.toml: {said}"
+
+
+def test_the_alert_of_a_rule_is_known(file: Path) -> None:
+    file.write_text("""
+        [interventions.alert_strategy_map]
+        crowded = ["escalate"]
+        [[rules]]
+        name = "crowded"
+        metric = "shop.queue.length"
+        above = 10
+    """)
+    assert load_config(file).interventions.strategies("crowded") == ("escalate",)
+
+
+def test_strategies_with_prompts_of_their_own_are_known(file: Path) -> None:
+    file.write_text("""
+        [interventions.prompts]
+        state_reset = ["Begin anew."]
+        tool_retry = ["Once more."]
+        "*" = ["Go on."]
+    """)
+    assert set(load_config(file).interventions.prompts) == {"state_reset", "tool_retry", "*"}

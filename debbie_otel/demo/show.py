@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import msgspec
 from rich.console import Console
@@ -32,7 +33,7 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
     lines = LineWriter(sys.stdout)
     summary = Summary()
     turns = (*DEMO_TURNS, *(turn for mishap in MISHAPS for turn in mishap.turns))
-    async with ScriptedAgent(turns, one_script=True, speed=speed) as agent:
+    async with ScriptedAgent(turns, one_script=True, seed=time.time_ns(), speed=speed) as agent:
         debbie = DebbieDebugger(demo_config(config, agent.url, speed), own_process=True)
         summary.listen_to(debbie.monitor)
         comment_on(debbie.monitor, lines)
@@ -54,6 +55,8 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
         console.print(table)
     if report is not None:
         console.print(farewell(debbie, report), markup=False, soft_wrap=True)
+        hint = "What happened, session by session: debbie report (as a page: --html FILE)"
+        console.print(hint, markup=False, soft_wrap=True)
 
 
 def demo_config(config: Config, upstream: str, speed: float) -> Config:

@@ -12,6 +12,8 @@ from rich.table import Table
 from debbie_otel.core import events as ev
 from debbie_otel.core.message import MessageType
 from debbie_otel.core.model import Call, Outcome
+from debbie_otel.detection.alerts import Transition
+from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.monitor import DebbieMonitor
 
 _RECENT = 1000
@@ -52,6 +54,8 @@ class Summary:
         messages: By type.
         methods: Requests by method, `_OTHER` beyond two hundred.
         tools: Executions by name and outcome.
+        alerts: Those that fired, by type.
+        interventions: Attempts and what was skipped, by result.
 
     """
 
@@ -64,6 +68,8 @@ class Summary:
         self.errors = 0
         self.streams = 0
         self.dialects: set[str] = set()
+        self.alerts: Counter[str] = Counter()
+        self.interventions: Counter[str] = Counter()
         self._handlers: dict[type[ev.Event], Callable[[Any], None]] = {
             # Every message is in exactly one of these, which are fewer than the messages.
             ev.CallStarted: self._call_started,
@@ -81,12 +87,22 @@ class Summary:
         """Count the events of a monitor from now on."""
         for kind, handler in self._handlers.items():
             monitor.subscribe(handler, kind)
+        monitor.subscribe_to_alerts(self._alert)
+        monitor.subscribe_to_interventions(self._intervention)
 
     def __call__(self, event: ev.Event) -> None:
         """Count one event."""
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
+
+    def _alert(self, transition: Transition) -> None:
+        if transition.event == "alert":
+            self.alerts[transition.alert.alert_type] += 1
+
+    def _intervention(self, event: InterventionEvent) -> None:
+        if event.record is not None:
+            self.interventions[event.record.result] += 1
 
     def _call_started(self, _: ev.CallStarted) -> None:
         self.messages[MessageType.REQUEST] += 1
@@ -153,6 +169,11 @@ class Summary:
         totals.add_row("tool calls", str(self.tools.total()), _parts(by_outcome))
         totals.add_row("errors", str(self.errors), "")
         totals.add_row("streams", str(self.streams), "")
+        if self.alerts:
+            totals.add_row("alerts", str(self.alerts.total()), _parts(self.alerts))
+        if self.interventions:
+            done = self.interventions
+            totals.add_row("interventions", str(done.total()), _parts(done))
         return [totals, self._times()]
 
     def _times(self) -> Table:
@@ -172,7 +193,7 @@ class Summary:
         return table
 
 
-def _parts(counts: Counter[Outcome] | Counter[MessageType]) -> str:
+def _parts(counts: Counter[Outcome] | Counter[MessageType] | Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
