@@ -57,6 +57,7 @@ pictures: $(VENV)/.dev
 
 peers: $(VENV)/.peers
 	@sh tests/peers/install_codex.sh
+	@sh tests/peers/install_everything.sh
 
 stack: $(VENV)/.dev
 	@$(BIN)/python -m tests.stack.install

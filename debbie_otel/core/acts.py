@@ -57,6 +57,7 @@ class RestartSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             with (the request of a `session_start` rule, which knows where the new name is).
         context: Whether the server has forgotten what was said, so that a summary goes along.
         cancel: Whether what runs is to be cancelled before, as it would go on without a connection.
+        pulse: A request that a server answers whatever it runs: one that does has not hung.
 
     """
 
@@ -64,6 +65,7 @@ class RestartSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     start: Act | None = None
     context: bool = True
     cancel: bool = False
+    pulse: Act | None = None
 
 
 def fill(template: Any, facts: dict[str, Any]) -> Any:

@@ -60,6 +60,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     Attributes:
         alert: Why.
+        now_ns: When it begins.
         number: Attempts at this session before this one: prompts are rotated by it.
         session: Where.
         dialect: What is spoken there.
@@ -74,6 +75,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     alert: AnomalyAlert
+    now_ns: int
     number: int
     session: Session
     dialect: Dialect

@@ -89,7 +89,7 @@ class InterventionExecutor:
         return self._reach(session_id)
 
     async def execute(
-        self, alert: AnomalyAlert, strategy: str, number: int, watch: RecoveryWatch
+        self, alert: AnomalyAlert, strategy: str, number: int, watch: RecoveryWatch, now_ns: int
     ) -> Done:
         """Carry a strategy out.
 
@@ -98,6 +98,7 @@ class InterventionExecutor:
             strategy: `InterventionStrategy`, or `custom:NAME`.
             number: Attempts at this session before this one.
             watch: Tells whether the agent has gone on meanwhile.
+            now_ns: When.
 
         Raises:
             RecoveredFirst: It has, before anything was sent.
@@ -115,16 +116,14 @@ class InterventionExecutor:
         if reach is None:
             detail = "the session is on no connection that can be acted on"
             return Done(kind="impossible", reason="no_channel", detail=detail)
-        return _done(await act(self._attempt(alert, reach, number, watch)), strategy)
+        attempt = self._attempt(alert, reach, number=number, watch=watch, now_ns=now_ns)
+        return _done(await act(attempt), strategy)
 
-    def _attempt(
-        self, alert: AnomalyAlert, reach: Reach, number: int, watch: RecoveryWatch
-    ) -> Attempt:
+    def _attempt(self, alert: AnomalyAlert, reach: Reach, **facts: Any) -> Attempt:
         session, connection = reach.session, reach.connection
         calls = (call for call in connection.pending_calls if is_asked_in(call, session))
         return Attempt(
             alert=alert,
-            number=number,
             session=session,
             dialect=connection.dialect,
             channel=reach.channel,
@@ -136,7 +135,7 @@ class InterventionExecutor:
             kept=connection.kept,
             config=self._config,
             settled=self._settled,
-            watch=watch,
+            **facts,
         )
 
     async def _settled(self, session: Session) -> bool:

@@ -28,6 +28,7 @@ EVENTS = (
     ev.ToolStarted,
     ev.ToolEnded,
     ev.StreamAdvanced,
+    ev.NotificationSeen,
     ev.SessionEnded,
 )
 """What a watch needs to hear of."""
@@ -128,6 +129,8 @@ class RecoveryWatch:
                 return f"it streams ({stream.kind or stream.method})"
             case ev.ToolStarted(tool=tool) if not tool.is_call:
                 return f"it runs {tool.name}"
+            case ev.NotificationSeen(call=call) if call is not None:
+                return f"{call.method} makes progress"
             case ev.CallStarted(call=call) if call.direction is _AGENT:
                 return f"it asks for {call.method}"
             case ev.ToolEnded(tool=tool) if _has_ended(tool.outcome, also_failed=not tool.is_call):

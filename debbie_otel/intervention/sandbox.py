@@ -84,17 +84,14 @@ async def run_sandboxed(
 
     """
     name = script.stem if name is None else name
-    folder = await asyncio.to_thread(_make_folder)
+    # On this thread: a cancellation must not come between the folder and who removes it.
+    folder = TemporaryDirectory(prefix="debbie-script-", ignore_cleanup_errors=True)
     try:
         return await _run(script, stdin, settings, name, folder.name)
     except OSError as error:  # no process, no descriptor left: ours, not the script's
         return ScriptOutcome(name=name, status="failed", errors=f"could not be started: {error}")
     finally:
         await _finish(asyncio.to_thread(folder.cleanup))
-
-
-def _make_folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="debbie-script-", ignore_cleanup_errors=True)
 
 
 async def _finish(coroutine: Any) -> None:

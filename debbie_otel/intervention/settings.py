@@ -55,6 +55,17 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 words from the wire get into a prompt only as a number or as the name of a tool."""
 
 
+PERMANENT = (
+    r"-3260[0-2]\b|validation error|missing required|could not find|(?<!host )not found"
+    r"|no such file|invalid (arg|param|input|request|type|value|path|url|json|schema)"
+    r"|(unknown|unsupported) (tool|arg|param|option|method|command)"
+    r"|\b(ENOENT|EACCES|EPERM|EEXIST|EISDIR|ENOTDIR)\b|does not exist|doesn't exist|already exists"
+    r"|(access|permission) denied|not (allowed|permitted|authori[sz]ed|supported|implemented)"
+    r"|unauthori[sz]ed|forbidden|(http|status)( code| error)?:? ?(400|401|403|404|405|410|422)\b"
+)
+"""Failures that stay the same: what was asked for is wrong, missing or forbidden."""
+
+
 class ToolRetrySettings(_Section, frozen=True, kw_only=True):
     """[interventions.tool_retry]: MCP calls that are repeated before the client sees a failure.
 
@@ -62,6 +73,9 @@ class ToolRetrySettings(_Section, frozen=True, kw_only=True):
         enabled: Whether failed calls are held back and repeated at all.
         tools: Names of tools that may be repeated, with `*` as in a shell.
         idempotent: Also those whose `annotations` say idempotentHint or readOnlyHint.
+        permanent: Regular expression on the beginning of a failure (code, message, result), in any
+            case: what matches goes to the client at once, as another attempt would not mend it;
+            empty for none.
         max_attempts: Repetitions of one call.
         delay: Seconds before the first; doubled each time, with jitter.
         max_delay: Seconds at most.
@@ -72,6 +86,7 @@ class ToolRetrySettings(_Section, frozen=True, kw_only=True):
     enabled: bool = True
     tools: tuple[str, ...] = ()
     idempotent: bool = True
+    permanent: str = PERMANENT
     max_attempts: AtLeastOne = 3
     delay: Seconds = 0.5
     max_delay: Seconds = 10.0
@@ -196,6 +211,8 @@ class InterventionConfig(_Section, frozen=True, kw_only=True):
         skip_after: Failures of a strategy in a row in one session after which it is skipped there.
         recovery_timeout: Seconds in which the agent must move after an attempt.
         request_timeout: Seconds for a server to take up what is sent to it.
+        tool_patience: How long a silent tool is waited for before its session is restarted, as long
+            as the server itself answers (MCP's ping): times the threshold of the alert.
         queue: Alerts that wait, over all sessions.
         max_concurrent: Sessions that are dealt with at once.
         prompts: Templates by alert type; types that are not named have those of `PROMPTS`.
@@ -215,6 +232,7 @@ class InterventionConfig(_Section, frozen=True, kw_only=True):
     skip_after: AtLeastOne = 5
     recovery_timeout: Positive = 30.0
     request_timeout: Positive = 10.0
+    tool_patience: Positive = 10.0
     queue: AtLeastOne = 1000
     max_concurrent: AtLeastOne = 32
     prompts: dict[str, tuple[str, ...]] = {}

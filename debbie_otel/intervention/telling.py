@@ -12,6 +12,7 @@ from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
+from debbie_otel.telemetry.connection_spans import link_to
 from debbie_otel.telemetry.hub import Service, TelemetryHub
 from debbie_otel.telemetry.place import place_of
 from debbie_otel.telemetry.redact import content
@@ -63,7 +64,8 @@ class InterventionRecorder:
                 self._under_way[key] = begun
                 self._log(event, begun, semconv.EVENT_ATTEMPT, self._facts(event))
         elif (acted := self._under_way.get(key)) is not None:
-            acted.span = self._attempt_span(event, acted, self._facts(event))
+            led_to = _turn_of_ours(session, acted.started_ns)
+            acted.span = self._attempt_span(event, acted, self._facts(event), led_to)
             acted.service.writer.end(acted.span, event.time_ns)
 
     def _begin(self, event: InterventionEvent, session: Session | None) -> _Shown | None:
@@ -85,17 +87,24 @@ class InterventionRecorder:
             about = span = self._attempt_span(event, shown, facts)
         else:
             about = shown.span
-            span = self._start(
-                semconv.SPAN_RECOVERY, shown.span.end_ns, event, shown, facts, shown.span.context
-            )
+            links = [link_to(about.context, "intervention")]
+            name = semconv.SPAN_RECOVERY
+            span = self._start(name, about.end_ns, event, shown, facts, links)
         span.add_event(semconv.EVENT_OUTCOME, event.time_ns, facts)
         shown.service.writer.end(span, event.time_ns, status)
-        shown.service.instruments.intervention(record, *about.exemplar)
+        shown.service.alerts.intervention(record, *about.exemplar)
         self._log(event, shown, semconv.EVENT_OUTCOME, facts)
 
-    def _attempt_span(self, event: InterventionEvent, shown: _Shown, facts: Attributes) -> OpenSpan:
+    def _attempt_span(
+        self,
+        event: InterventionEvent,
+        shown: _Shown,
+        facts: Attributes,
+        led_to: SpanContext | None = None,
+    ) -> OpenSpan:
         name = f"{semconv.SPAN_INTERVENTION} {event.strategy}"
-        span = self._start(name, shown.started_ns, event, shown, facts)
+        links = [] if led_to is None else [link_to(led_to, "injected_turn")]
+        span = self._start(name, shown.started_ns, event, shown, facts, links)
         span.add_event(semconv.EVENT_ALERT, event.alert.fired_ns, describe(event.alert))
         span.add_event(semconv.EVENT_ATTEMPT, shown.started_ns, facts)
         return span
@@ -107,9 +116,8 @@ class InterventionRecorder:
         event: InterventionEvent,
         shown: _Shown,
         facts: Attributes,
-        link: SpanContext | None = None,
+        links: list[Link],
     ) -> OpenSpan:
-        links = [] if link is None else [Link(link, {semconv.LINK_TYPE: "intervention"})]
         session = SharedAttributes({semconv.SESSION_ID: event.alert.session_id})
         return shown.service.writer.start(
             name, SpanKind.INTERNAL, start_ns, shown.parent, session, dict(facts), links
@@ -149,6 +157,17 @@ class InterventionRecorder:
             event.time_ns,
             about,
         )
+
+
+def _turn_of_ours(session: Session | None, since_ns: int) -> SpanContext | None:
+    """Return where the turn is that an attempt has opened, open or ended already."""
+    if session is None:
+        return None
+    for turn in (*reversed(session.open_turns), *reversed(session.past)):
+        if turn.call is not None and turn.call.injected and turn.started_ns >= since_ns:
+            span: OpenSpan | None = turn.handle
+            return None if span is None else span.context
+    return None
 
 
 def _outcome(record: InterventionRecord) -> Attributes:

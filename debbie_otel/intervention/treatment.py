@@ -148,6 +148,10 @@ class Treatment:
                 if pending.failures >= self.config.escalation_threshold:
                     await self._escalate(pending)
                     return True
+            case _ if record.reason == "alive":  # it is looked at again
+                await self._pause(pending.watch, pending.alert.details["threshold"])
+                pending.tried[strategy] -= 1
+                return await self._try(pending, strategy)
             case _:
                 pending.tried[strategy] = self.config.max_retries  # nothing new would come of it
         return record.reason in ("recovered", "session_ended")
@@ -207,7 +211,8 @@ class Treatment:
         self, alert: AnomalyAlert, strategy: str, number: int, watch: RecoveryWatch
     ) -> Done:
         try:
-            return await self._executor.execute(alert, strategy, number, watch)
+            now = self._clock()
+            return await self._executor.execute(alert, strategy, number, watch, now)
         except RecoveredFirst:
             detail = "the agent went on by itself before anything was sent"
             return Done(kind="impossible", reason="recovered", detail=detail)

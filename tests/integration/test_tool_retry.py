@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -32,6 +33,8 @@ class Flaky:
 
     Attributes:
         failures: By tool, how many calls fail; by `isError`, or by a JSON-RPC error.
+        error: The text of a failure; `code`: of the JSON-RPC error.
+        numbers_only: It makes null of any other id, as some bridges do.
         calls: All calls it got, as (tool, arguments).
 
     """
@@ -39,6 +42,9 @@ class Flaky:
     def __init__(self, **failures: int) -> None:
         self.failures = failures
         self.rpc_errors = False
+        self.error = "not now"
+        self.code = -32603
+        self.numbers_only = False
         self.calls: list[tuple[str, Any]] = []
         self.ids: list[Any] = []
 
@@ -47,7 +53,8 @@ class Flaky:
             request = json.loads(text)
             answer = self.answer(request) if "id" in request else {}
             if answer:
-                head = {"jsonrpc": "2.0", "id": request["id"]}
+                kept = isinstance(request["id"], int) or not self.numbers_only
+                head = {"jsonrpc": "2.0", "id": request["id"] if kept else None}
                 await connection.send(json.dumps(head | answer))
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +66,9 @@ class Flaky:
         left = self.failures.get(params["name"], 0)
         self.failures[params["name"]] = left - 1
         if left > 0 and self.rpc_errors:
-            return {"error": {"code": -32603, "message": "not now"}}
-        return {"result": {"content": [], "isError": left > 0, "call": len(self.calls)}}
+            return {"error": {"code": self.code, "message": self.error}}
+        content = [{"type": "text", "text": self.error}] if left > 0 else []
+        return {"result": {"content": content, "isError": left > 0, "call": len(self.calls)}}
 
 
 class Client:
@@ -86,7 +94,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def stage(
-    flaky: Flaky, data_dir: Path, *, compress: bool = True, **retry: Any
+    flaky: Flaky, data_dir: Path, *, compress: bool = True, wait: float = 30.0, **retry: Any
 ) -> AsyncIterator[tuple[Client, Proxied]]:
     settings = ToolRetrySettings(**({"delay": 0.01} | retry))
     compression: Any = "deflate" if compress else None
@@ -97,7 +105,7 @@ async def stage(
             data_dir,
             proxy={"dialect": "mcp"},
             detection={"enabled": True},
-            interventions={"tool_retry": settings},
+            interventions={"tool_retry": settings, "recovery_timeout": wait},
         )
         async with (
             proxied(base) as it,
@@ -145,6 +153,104 @@ async def test_a_tool_that_keeps_failing_fails_for_its_client(tmp_path: Path) ->
         assert answer["result"]["call"] == 1, "the server's own answer"
         assert len(flaky.calls) == 3
         assert told(it) == ["tool_retry 1 failure", "tool_retry 2 failure"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MCP error -32602: Input validation error: Invalid arguments for tool look",
+        "1 validation error for call[look]\nx\n  Input should be a valid integer",
+        "ENOENT: no such file or directory, open '/a/none.txt'",
+        "Access denied - path outside allowed directories: /etc/passwd not in /a",
+        "Entity with name nobody not found",
+        "Could not find exact match for edit:\nnope",
+        "Request failed with status code 404",
+    ],
+)
+async def test_what_another_attempt_would_not_mend_fails_at_once(
+    tmp_path: Path, error: str
+) -> None:
+    flaky = Flaky(look=100)
+    flaky.error = error
+    async with stage(flaky, tmp_path) as (client, it):
+        answer = await client.use("look")
+        assert answer["result"]["content"] == [{"type": "text", "text": error}]
+        assert len(flaky.calls) == 1
+        assert told(it) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "getaddrinfo EAI_AGAIN api.example.org: host not found",
+        "connect ECONNREFUSED 127.0.0.1:5432",
+        "Request failed with status code 503",
+        "Error calling tool 'look': read timed out",
+        "file 404.txt is locked",
+    ],
+)
+async def test_what_may_pass_is_tried_again(tmp_path: Path, error: str) -> None:
+    flaky = Flaky(look=1)
+    flaky.error = error
+    async with stage(flaky, tmp_path) as (client, it):
+        assert (await client.use("look"))["result"]["isError"] is False
+        assert told(it) == ["tool_retry 1 success"]
+
+
+async def test_invalid_params_are_an_error_that_stays(tmp_path: Path) -> None:
+    flaky = Flaky(look=100)
+    flaky.rpc_errors, flaky.code = True, -32602
+    async with stage(flaky, tmp_path) as (client, it):
+        assert (await client.use("look"))["error"]["code"] == -32602
+        assert told(it) == []
+
+
+async def test_a_failure_that_becomes_permanent_is_not_tried_further(tmp_path: Path) -> None:
+    flaky = Flaky(look=100)
+    fail = flaky.answer
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        flaky.error = "permission denied" if flaky.calls else "not now"
+        return fail(request)
+
+    flaky.answer = answer  # type: ignore[method-assign]
+    async with stage(flaky, tmp_path) as (client, it):
+        assert (await client.use("look"))["result"]["call"] == 1
+        assert told(it) == ["tool_retry 1 failure"]
+
+
+async def test_the_user_says_what_is_permanent(tmp_path: Path) -> None:
+    for pattern, repeated in (("", True), ("LOCKED", False), ("other", True)):
+        flaky = Flaky(look=1)
+        flaky.error = "no such file: it is locked"
+        async with stage(flaky, tmp_path / pattern, permanent=pattern) as (client, _):
+            assert (await client.use("look"))["result"]["isError"] is not repeated
+
+
+async def test_a_server_that_leaves_a_repetition_unanswered_is_not_asked_again(
+    tmp_path: Path,
+) -> None:
+    """So a bridge that does not keep the ids of others costs its client one wait, not three."""
+    flaky = Flaky(look=100)
+    fail = flaky.answer
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        said = fail(request)
+        return said if request["id"] in range(1000) else {}  # the client's own, or Debbie's
+
+    flaky.answer = answer  # type: ignore[method-assign]
+    async with stage(flaky, tmp_path, wait=0.2) as (client, it):
+        assert (await client.use("look"))["result"]["call"] == 1
+        assert len(flaky.calls) == 2
+        assert told(it) == ["tool_retry 1 failure"]
+
+
+async def test_a_bridge_that_takes_all_ids_for_numbers(tmp_path: Path) -> None:
+    flaky = Flaky(look=2)
+    flaky.numbers_only = True
+    async with stage(flaky, tmp_path, wait=5.0) as (client, it):
+        assert (await client.use("look"))["result"]["isError"] is False
+        assert told(it) == ["tool_retry 1 failure", "tool_retry 2 success"]
 
 
 async def test_a_tool_that_may_not_be_repeated_is_not(tmp_path: Path) -> None:
@@ -200,7 +306,8 @@ async def test_a_reset_leaves_no_client_waiting(tmp_path: Path) -> None:
         call = asyncio.create_task(client.use("hang"))  # noqa: TID251
         await asyncio.wait_for(passed.wait(), 5)
         stuck = alert("tool_loop", session_id=connection.session.info.id)
-        done = await interventions.executor.execute(stuck, "state_reset", 0, RecoveryWatch(stuck))
+        watch = RecoveryWatch(stuck)
+        done = await interventions.executor.execute(stuck, "state_reset", 0, watch, stuck.fired_ns)
         assert done.kind == "acted"
         answer = await call
         assert answer["error"] == {"code": -32000, "message": "cancelled: the session was reset"}

@@ -8,7 +8,14 @@ from debbie_otel.core import events as ev
 from debbie_otel.core.loops import LoopDetector, LoopSettings, LoopSteps
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.recovery import RecoveryWatch
-from tests.core.test_connection import ACP_START, CODEX_START, START, update
+from tests.core.test_connection import (
+    ACP_START,
+    CODEX_START,
+    MCP_PROGRESS,
+    MCP_TOOL,
+    START,
+    update,
+)
 from tests.intervention.alerts import alert
 from tests.play import Play
 
@@ -114,6 +121,12 @@ def test_a_hung_mcp_tool_moves_when_it_answers_and_not_by_an_error() -> None:
     )
     done = '<< {"jsonrpc":"2.0","id":2,"result":{"content":[]}}'
     assert watched.then(f"{call % 2}\n{done}") == "dig has ended"
+
+
+def test_a_silent_mcp_tool_moves_when_it_reports_progress() -> None:
+    watched = stalled("mcp", MCP_TOOL % (1, "build", '"token"'))
+    assert watched.then(MCP_PROGRESS % '"another"') is None
+    assert watched.then(MCP_PROGRESS % '"token"') == "tools/call makes progress"
 
 
 def test_a_session_that_ends_is_hopeless() -> None:

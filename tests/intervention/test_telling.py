@@ -105,6 +105,30 @@ async def test_the_attempt_the_recovery_and_the_turn_tell_the_story(told: Told) 
     }
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_an_attempt_leads_to_the_turn_that_it_opens(told: Told, answered: bool) -> None:
+    for message in (START, PROMPT, ANSWER):
+        told.say(message)
+    told.alert = told.publish()
+    told.now += SECOND
+    told.tell("triggered")
+    ours = [(way, text.replace('"id":2', '"id":77')) for way, text in (*PROMPT, *ANSWER)]
+    told.interceptor.connection.expect(77)
+    told.say(ours if answered else ours[:1])
+    told.tell("acted", done=ACTED)
+    told.tell("ended", done=ACTED, record=told.record(InterventionResult.SUCCESS))
+    told.say(ours)
+    told.metrics()
+    spans = told.collector.received.spans
+    _, turn, *_ = (span for span in spans if span.name == "invoke_agent aiwhisperer")
+    assert _attributes(turn.attributes)["debbie.injected"] is True
+    (attempt,) = (span for span in spans if span.name.startswith("debbie.intervention "))
+    assert [link.span_id for link in attempt.links] == [turn.span_id]
+    assert [_attributes(link.attributes) for link in attempt.links] == [
+        {"debbie.link": "injected_turn"}
+    ]
+
+
 async def test_what_can_be_searched_is_on_the_spans_themselves(told: Told) -> None:
     told.play()
     told.metrics()

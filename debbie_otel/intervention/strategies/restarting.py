@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.acts import RestartSpec, fill, rewritten
+from debbie_otel.core.acts import Act, RestartSpec, fill, rewritten
 from debbie_otel.core.model import Call
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import ChannelError, RestartPlan
@@ -30,6 +30,9 @@ async def restart_session(attempt: Attempt, text: str | None = None) -> Done:
     if attempt.others:
         detail = f"{attempt.others} other sessions on this connection would be lost with it"
         return Done(kind="impossible", reason="other_sessions", detail=detail)
+    if spec.pulse is not None and await _is_only_slow(attempt, spec.pulse):
+        detail = f"the server answers {spec.pulse.method}: the tool may only be slow"
+        return Done(kind="impossible", reason="alive", detail=detail)
     timeout = attempt.config.request_timeout
     plan = restart_plan(attempt, spec, text)
     try:
@@ -66,6 +69,25 @@ def restart_plan(attempt: Attempt, spec: RestartSpec, text: str | None = None) -
         request=_request(attempt, spec, text, turn_call),
         replaces=turn_call,
     )
+
+
+async def _is_only_slow(attempt: Attempt, pulse: Act) -> bool:
+    """Tell whether the server lives, and the tool that it runs has been silent for not too long."""
+    alert = attempt.alert
+    if alert.alert_type != "session_stall" or not any(c.tool is not None for c in attempt.calls):
+        return False
+    patience = alert.details.get("threshold", 0.0) * attempt.config.tool_patience
+    if (attempt.now_ns - alert.since_ns) / 1e9 >= patience:
+        return False
+    try:
+        request = await attempt.send(pulse, fill(pulse.params, {}))
+        if request is None:
+            return False
+        async with asyncio.timeout(attempt.config.request_timeout):
+            answer = await request.answer
+    except (ChannelError, TimeoutError):
+        return False
+    return answer.error is None
 
 
 async def _cancel(attempt: Attempt) -> None:

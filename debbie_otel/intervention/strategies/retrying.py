@@ -1,7 +1,8 @@
 """tool_retry: a tool call that failed is made again before the client sees the failure.
 
 Only for tools that can be called twice for once (the server says so, or the configuration), and
-only where a call is a request of its own, as in MCP: elsewhere tools run inside the server.
+only where a call is a request of its own, as in MCP: elsewhere tools run inside the server. What
+another attempt would not mend (wrong arguments, a file that is not there) is let through at once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
@@ -36,6 +38,8 @@ STRATEGY = "tool_retry"
 ALERT_TYPE = "tool_error"
 EVENTS = (ev.ToolStarted, ev.ToolEnded)
 _MAX_HELD = 1000
+_MAX_TEXT = 2048
+"""Characters of a failure that say whether it is a permanent one."""
 
 
 class _Held(msgspec.Struct, frozen=True, eq=False):
@@ -83,6 +87,7 @@ class ToolRetrier:
         self._tell = tell
         self._timeout = timeout
         self._dice = dice or random.Random()
+        self._permanent = re.compile(settings.permanent or "(?!)", re.IGNORECASE)
         self._held: dict[int, _Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,13 +135,16 @@ class ToolRetrier:
         return any(fnmatchcase(name, pattern) for pattern in settings.tools)
 
     def _ended(self, tool: Tool, held: _Held) -> None:
-        if tool.outcome is not Outcome.FAILED:
+        if tool.outcome is not Outcome.FAILED or self._is_permanent(_failure(tool)):
             held.reach.channel.release(held.call)
             return
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._repeat(tool, held), name="tool retry")
         self._tasks.add(task)
         task.add_done_callback(partial(self._repeated, held))
+
+    def _is_permanent(self, failure: str) -> bool:
+        return self._permanent.search(failure[:_MAX_TEXT]) is not None
 
     def _repeated(self, held: _Held, task: asyncio.Task[None]) -> None:
         """Let the failure through unless the call is answered; also if the task never began."""
@@ -193,7 +201,7 @@ class ToolRetrier:
         )
 
     async def _call(self, held: _Held, tool: str) -> tuple[Answer | None, str, bool]:
-        """Return the answer to a repetition; or None, why, and whether the way is lost."""
+        """Return the answer to a repetition; or None, why, and whether another is of no use."""
         call = held.call
         try:
             request = held.reach.channel.request(call.method, self._params(call, tool))
@@ -204,12 +212,12 @@ class ToolRetrier:
                 _take_back(request, held)
                 raise
         except (ChannelError, TimeoutError) as error:
-            why = str(error) or f"no answer in {self._timeout:g} s"
-            return None, why, isinstance(error, ChannelError)
+            # A server that leaves a repetition unanswered is not asked again: the client waits.
+            return None, str(error) or f"no answer in {self._timeout:g} s", True
         if answer.error is not None:
-            return None, answer.error, False
+            return None, answer.error, self._is_permanent(answer.error)
         if isinstance(answer.result, dict) and answer.result.get("isError") is True:
-            return None, "it has failed again", False
+            return None, "it has failed again", self._is_permanent(_text(answer.result))
         return answer, "", False
 
     def _params(self, call: Call, tool: str) -> Any:
@@ -246,6 +254,15 @@ class ToolRetrier:
             detail=f"{alert.subject} was called again" + (f"; {why}" if why else " and succeeded"),
             recovery_seconds=(now - alert.fired_ns) / 1e9 if worked else None,
         )
+
+
+def _failure(tool: Tool) -> str:
+    return f"{tool.error_type}: {tool.error_message} {_text(tool.result)}"
+
+
+def _text(result: Any) -> str:
+    """Return a result as a text in which words can be looked for."""
+    return "" if result is None else msgspec.json.encode(result).decode()[:_MAX_TEXT]
 
 
 def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:
