@@ -7,6 +7,7 @@ The way of a message:
     transports/    tap: the proxy, a byte splice between client and server; websocket, patches:
                    connections of this process. Each shows what passes to
     interceptor    WebSocketInterceptor, one a connection, which cannot fail towards the wire;
+                   shared_interceptor, backlog, the same inside a program, from any thread;
     core/          wire and frames find the messages in the bytes, message tells what they are,
                    connection and session what they mean, by a dialect's rules, and say so in
     core/events    events: a turn started, a tool ended. Nothing in core does I/O or knows a clock.

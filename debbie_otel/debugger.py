@@ -19,16 +19,17 @@ from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.directory import Limits
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
-from debbie_otel.dialects import builtin_dialects
+from debbie_otel.dialects import Dialects, builtin_dialects
 from debbie_otel.errors import ConfigurationError, DialectError
 from debbie_otel.failopen import FailOpen
-from debbie_otel.interceptor import Dialects, SharedInterceptor, WebSocketInterceptor
+from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.assembly import Interventions
 from debbie_otel.intervention.executor import CustomStrategy, Reach
 from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.report.analysis import SessionAnalysis
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.runtime import Lasting, Runtime
+from debbie_otel.shared_interceptor import SharedInterceptor
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.health import Connections
 from debbie_otel.telemetry.pipeline import Pipeline, ShutdownReport
@@ -55,7 +56,8 @@ def load_dialects(config: Config) -> Dialects:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise DialectError(str(path), f"cannot be read: {error}") from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DialectError(str(path), f"cannot be read: {reason}") from None
         dialect = Dialect.from_toml(text, str(path))
         # The user's own come first, so that they are recognised before ours.
         known = {dialect.name: dialect} | {k: v for k, v in known.items() if k != dialect.name}
@@ -268,6 +270,10 @@ class DebbieDebugger:
         """
         return self._runtime.interceptor(attributes, key, side)
 
+    def catch_up(self) -> None:
+        """Take in at once what was sent and received; else it may take some milliseconds."""
+        self._runtime.catch_up()
+
     def reach(self, session_id: str) -> Reach | None:
         """Return a live session and the way to it; None where it cannot be acted on."""
         return self._runtime.reach(session_id)
@@ -340,6 +346,7 @@ class DebbieDebugger:
         )
 
     def _reporting(self) -> LiveReporter:
+        self.catch_up()
         if self._reporter is None:
             self._reporter = self._make_reporter()
         interventions = self._runtime.interventions

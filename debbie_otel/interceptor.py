@@ -7,21 +7,16 @@ wire: an exception costs what it was about to record, a log line and a count.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
-
-import msgspec
-from opentelemetry.context import get_current
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from debbie_otel import semconv
 from debbie_otel.clock import Clock
 from debbie_otel.core.connection import Connection
 from debbie_otel.core.dialect import Dialect
+from debbie_otel.core.envelope import stand_in
 from debbie_otel.core.events import Event
-from debbie_otel.core.frames import TOO_LARGE
+from debbie_otel.core.frame_events import TOO_LARGE
 from debbie_otel.core.message import (
     MessageDirection,
     parse_head,
@@ -29,6 +24,7 @@ from debbie_otel.core.message import (
 )
 from debbie_otel.core.model import TraceContext
 from debbie_otel.core.wire import HandshakeSeen, PayloadSeen, PayloadSkipped, WireObserver
+from debbie_otel.dialects import Dialects
 from debbie_otel.failopen import FailOpen
 from debbie_otel.intervention.channel import Channel
 from debbie_otel.monitor import DebbieMonitor
@@ -36,36 +32,9 @@ from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.recorder import Recorder
 
-_propagator = TraceContextTextMapPropagator()
-_MAX_WAITING = 64  # messages that were sent and are not taken in yet
-_SMALL = 65_536  # bytes; a larger one does not wait
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
-"""Takes time (ns), connection, direction and payload of each message: a recording."""
-
-
-class Dialects(msgspec.Struct, frozen=True):
-    """What a connection may speak.
-
-    Attributes:
-        known: By name.
-        chosen: The one to use; None to recognise it by the messages.
-
-    """
-
-    known: dict[str, Dialect]
-    chosen: str | None = None
-
-    @property
-    def candidates(self) -> tuple[Dialect, ...]:
-        """The dialects to tell apart."""
-        if self.chosen is not None:
-            return (self.known[self.chosen],)
-        return tuple(dialect for dialect in self.known.values() if dialect.document.detect)
-
-    @property
-    def fallback(self) -> Dialect:
-        """What holds while nothing is recognised."""
-        return self.known["generic"]
+"""Takes time (ns), connection, direction and payload of each message: a recording. Of what is too
+large to keep it gets a stand-in, so that calls are answered in it, too."""
 
 
 class WebSocketInterceptor:
@@ -141,7 +110,9 @@ class WebSocketInterceptor:
                     handshake = event.handshake
                     self.handshake_received(handshake.subprotocol, handshake.request_headers)
                 elif type(event) is PayloadSkipped:
-                    self.message_skipped(direction, event.head, event.size, now, event.reason)
+                    self.message_skipped(
+                        direction, event.head, event.size, now, event.reason, event.tail
+                    )
             if self._wire.blind is not None and self._open:
                 self._go_blind(self._wire.blind, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the bytes have gone through
@@ -210,13 +181,17 @@ class WebSocketInterceptor:
         size: int,
         time_ns: int,
         reason: str = TOO_LARGE,
+        tail: bytes = b"",
     ) -> None:
-        """Take note of a message that was not kept, by how it begins."""
+        """Take note of a message that was not kept, by how it begins and ends."""
         if not self._open:
             return
         try:
             self._count_uninspected(reason)
-            message = parse_head(head, size, direction, time_ns)
+            message = parse_head(head, size, direction, time_ns, tail)
+            if message is not None and self._sink is not None:
+                with self.guard("the recording"):
+                    self._sink(time_ns, self.connection.key, direction, stand_in(message))
             events: list[Event] = []
             try:
                 if message is not None:
@@ -290,110 +265,3 @@ class WebSocketInterceptor:
     def _count_uninspected(self, reason: str) -> None:
         if self._hub is not None:
             self._hub.service(self.connection.dialect).instruments.uninspected.add((reason,))
-
-
-class SharedInterceptor(WebSocketInterceptor):
-    """Observer of a connection inside a program, whose messages may come on any thread.
-
-    Sessions and measurements are shared by connections: one lock for all of them. What the program
-    sends within a span of its own belongs to that span.
-
-    What is sent on an event loop is taken in a little later: when the program next gives way, when
-    anything is received, or when much waits. Between two system calls our code finds the caches
-    cold each time; taken in together, messages that are sent in a row cost several microseconds
-    less each.
-
-    Args:
-        key: As for any interceptor, with all its other arguments.
-        lock: Of all interceptors of one monitor; a reentrant one.
-        side: What the program is to the connection.
-
-    """
-
-    def __init__(
-        self, key: str, lock: threading.RLock, side: Literal["client", "server"], **options: Any
-    ) -> None:
-        self.lock = lock
-        up, down = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
-        self._sent = up if side == "client" else down
-        self._waiting: list[tuple[bytes, int, TraceContext | None]] = []
-        with lock:
-            super().__init__(key, side=side, **options)
-
-    def handshake_received(
-        self, subprotocol: str | None, request_headers: Iterable[tuple[bytes, bytes]]
-    ) -> None:
-        """Take note of what the handshake says."""
-        with self.lock:
-            self.catch_up()
-            super().handshake_received(subprotocol, request_headers)
-
-    def message_received(self, direction: MessageDirection, payload: bytes, time_ns: int) -> None:
-        """Take in the payload of one whole WebSocket message; what was sent perhaps a bit later."""
-        with self.lock:
-            if direction is self._sent:
-                self._send_seen(payload, time_ns)
-                return
-            if self._waiting:
-                self.catch_up()
-            self._take_in(direction, payload, time_ns)
-
-    _take_in = WebSocketInterceptor.message_received
-
-    def _send_seen(self, payload: bytes, time_ns: int) -> None:
-        waiting = self._waiting
-        if not waiting:
-            try:
-                asyncio.get_running_loop().call_soon(self.catch_up)
-            except RuntimeError:  # a thread of its own, or trio: nobody would come back to it
-                self.connection.caller = _caller()
-                self._take_in(self._sent, payload, time_ns)
-                self.connection.caller = None
-                return
-        waiting.append((payload, time_ns, _caller()))
-        if len(waiting) >= _MAX_WAITING or len(payload) > _SMALL:
-            self.catch_up()
-
-    def catch_up(self) -> None:
-        """Take in what was sent and waits for it."""
-        with self.lock:
-            waiting, self._waiting = self._waiting, []
-            for payload, time_ns, caller in waiting:
-                self.connection.caller = caller
-                self._take_in(self._sent, payload, time_ns)
-            self.connection.caller = None
-
-    def message_skipped(
-        self,
-        direction: MessageDirection,
-        head: bytes,
-        size: int,
-        time_ns: int,
-        reason: str = TOO_LARGE,
-    ) -> None:
-        """Take note of a message that was not kept."""
-        with self.lock:
-            self.catch_up()
-            super().message_skipped(direction, head, size, time_ns, reason)
-
-    def expire(self, now_ns: int) -> None:
-        """Give up calls that have waited for longer than the limit."""
-        with self.lock:
-            self.catch_up()
-            super().expire(now_ns)
-
-    def close(self, time_ns: int, reason: str) -> None:
-        """End the connection."""
-        with self.lock:
-            self.catch_up()
-            super().close(time_ns, reason)
-
-
-def _caller() -> TraceContext | None:
-    """Return the trace context of the span that the program is in, if any."""
-    if not get_current():  # nothing at all is current
-        return None
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    parent = carrier.get("traceparent")
-    return None if parent is None else TraceContext(parent, carrier.get("tracestate", ""))

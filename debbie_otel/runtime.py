@@ -16,23 +16,27 @@ import msgspec
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from debbie_otel.backlog import Backlog
 from debbie_otel.clock import Clock
 from debbie_otel.config import Config
 from debbie_otel.core.events import Event
 from debbie_otel.core.message import MessageDirection
+from debbie_otel.core.model import Call
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch
 from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.detection.runner import LiveRunner
 from debbie_otel.detection.telling import AlertRecorder
+from debbie_otel.dialects import Dialects
 from debbie_otel.failopen import FailOpen
-from debbie_otel.interceptor import Dialects, SharedInterceptor, WebSocketInterceptor
+from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.assembly import Interventions, World
 from debbie_otel.intervention.executor import CustomStrategy, Reach, is_asked_in
 from debbie_otel.intervention.telling import InterventionRecorder
 from debbie_otel.monitor import DebbieMonitor, Subscriber
 from debbie_otel.onloop import call_on
 from debbie_otel.recording import RecordingWriter
+from debbie_otel.shared_interceptor import SharedInterceptor
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.borrowed import Borrowed, providers_of_program
 from debbie_otel.telemetry.destination import default_data_dir
@@ -60,7 +64,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         tracer, meter: Providers that were passed; None for the global ones, or our own export.
         strategies: Of the user's, by name.
         readers: Of metrics of the user's, attached to providers of theirs.
-        lock: Of all interceptors whose messages may come on any thread.
+        backlog: Of all interceptors whose messages may come on any thread.
         name: Of this Debbie, in the names of connections.
         numbers: Of connections.
 
@@ -79,7 +83,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     name: str
     strategies: dict[str, CustomStrategy] = msgspec.field(default_factory=dict)
     readers: list[DetectorReader] = msgspec.field(default_factory=list)
-    lock: threading.RLock = msgspec.field(default_factory=threading.RLock)
+    backlog: Backlog = msgspec.field(default_factory=Backlog)
     numbers: itertools.count[int] = msgspec.field(default_factory=partial(itertools.count, 1))
 
 
@@ -160,6 +164,7 @@ class Runtime:
         if self.ended:
             return self._report
         self.ended = True
+        self.catch_up()
         try:
             await self._stop_tasks()
         finally:
@@ -210,7 +215,7 @@ class Runtime:
         lasting = self._lasting
         make: Callable[..., WebSocketInterceptor] = WebSocketInterceptor
         if side is not None:
-            make = partial(SharedInterceptor, lock=lasting.lock, side=side)
+            make = partial(SharedInterceptor, backlog=lasting.backlog, side=side)
         interceptor = make(
             key or f"conn-{lasting.name}-{next(lasting.numbers)}",
             dialects=lasting.dialects,
@@ -232,6 +237,7 @@ class Runtime:
         Of several connections that share it, that on which a client waits, else the latest of
         those whose clients speak in it, else the latest that was told of it.
         """
+        self.catch_up()
         session = self._lasting.monitor.session(session_id)
         if session is None or not session.live:
             return None
@@ -246,6 +252,10 @@ class Runtime:
                 found, used = Reach(session, connection, channel), connection.is_used(session)
         return found
 
+    def catch_up(self) -> None:
+        """Have connections of the program take in what they have seen so far."""
+        self._lasting.backlog.catch_up()
+
     def _subscribe(self, subscriber: Subscriber, *kinds: type[Event]) -> Callable[[], None]:
         """Subscribe somebody who acts: on our event loop, whatever thread an event comes on."""
 
@@ -256,6 +266,10 @@ class Runtime:
                 call_on(self._loop, partial(subscriber, event))
 
         return self._lasting.monitor.subscribe(told, *kinds)
+
+    def _pending_calls(self) -> list[Call]:
+        self.catch_up()
+        return [call for c in self._lasting.monitor.connections for call in c.pending_calls]
 
     def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
         if self._recording is not None:
@@ -330,6 +344,7 @@ class Runtime:
             lasting.guard,
             monitor.publish_alert,
             monitor.publish_warning,
+            self.catch_up,
         )
         self._unsubscribe.append(monitor.subscribe_handlers(detector.handlers))
         return detector
@@ -353,7 +368,7 @@ class Runtime:
                 subscribe_to_alerts=monitor.subscribe_to_alerts,
                 reach=self.reach,
                 steps=detector.steps,
-                calls=lambda: [call for c in monitor.connections for call in c.pending_calls],
+                calls=self._pending_calls,
                 memory=lambda: lasting.memory.current,
                 tell=monitor.publish_intervention,
                 clock=lasting.clock,

@@ -36,10 +36,14 @@ CALL = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":1}}'
 
 
 @pytest.mark.parametrize("cut", [10_000, 100])
-def test_an_answer_too_large_to_look_at_ends_its_call(cut: int) -> None:
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [(b'{"jsonrpc":"2.0","id":1,"result":', b"}"), (b'{"result":', b',"jsonrpc":"2.0","id":1}')],
+)
+def test_an_answer_too_large_to_look_at_ends_its_call(begin: bytes, end: bytes, cut: int) -> None:
     wire = Wire(max_message_size=1000)
     wire.interceptor.data_received(C2S, frame(CALL))
-    answer = frame(b'{"jsonrpc":"2.0","id":1,"result":{"x":"' + b"y" * 5000 + b'"}}', mask=False)
+    answer = frame(begin + b'{"x":"' + b"y" * 5000 + b'"}' + end, mask=False)
     for start in range(0, len(answer), cut):
         wire.interceptor.data_received(S2C, answer[start : start + cut])
     assert wire.stories() == ["session conn-A started", "call m", "call m completed"]

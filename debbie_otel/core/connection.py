@@ -23,7 +23,7 @@ from debbie_otel.core.events import (
     NotificationSeen,
     StraySeen,
 )
-from debbie_otel.core.message import InterceptedMessage, MessageDirection, MessageType
+from debbie_otel.core.message import InterceptedMessage, JsonRpcId, MessageDirection, MessageType
 from debbie_otel.core.model import Call, Outcome, TraceContext, Turn
 from debbie_otel.core.session import MAX_CONTENT, Session
 
@@ -48,7 +48,8 @@ class Connection:
         dialect: What it speaks.
         kept: Payloads of the client's handshake by method, to be said again by a restart.
         caller: Trace context of whoever sends a request now, if that has none of its own.
-        versioned: Whether the client's last request had a `jsonrpc` member.
+        versioned: Whether the client's last request had a `jsonrpc` member, and
+        numbered: whether its id was a number.
 
     Args:
         key: Its name; also the id of its own session until the server gives one.
@@ -73,7 +74,8 @@ class Connection:
         self.kept: dict[str, bytes] = {}
         self.caller: TraceContext | None = None
         self.versioned = True
-        self._expected: set[str] = set()
+        self.numbered = False
+        self._expected: set[JsonRpcId] = set()
 
     # -- what others may look at -------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class Connection:
 
     # -- life --------------------------------------------------------------------------------
 
-    def expect(self, call_id: str) -> None:
+    def expect(self, call_id: JsonRpcId) -> None:
         """Take the client's next request of that id as one of Debbie's own."""
         self._expected.add(call_id)
 
@@ -179,11 +181,12 @@ class Connection:
         )
         if message.direction is _CLIENT:
             self.versioned = message.versioned
+            self.numbered = type(message.id) is int
             if name is not None and unknown is None:
                 self._directory.use(session)
             if self._expected and call.id in self._expected:
                 call.injected = True
-                self._expected.discard(str(call.id))
+                self._expected.discard(call.id)
         entry = Pending(call, session, unknown)
         if rules is not None and fields is not None:
             self._keep(message)
@@ -411,7 +414,7 @@ class Connection:
         call.outcome = outcome
         if outcome is _CANCELLED:
             call.error_type = "cancelled"
-        if outcome is _FAILED:
+        if outcome is _FAILED and not call.injected:
             session.info.errors += 1
         self._replays -= entry.replays
         if entry.tool_key is not None:

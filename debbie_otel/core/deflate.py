@@ -18,6 +18,9 @@ DEFLATE_TAIL = b"\x00\x00\xff\xff"
 HEAD = 512
 """Bytes of a message that is not kept which are: they tell what it is."""
 
+TAIL = 160
+"""The same of its end, where some peers put the id."""
+
 _PIECE = 64 * 1024
 _DISCARD_LIMIT = 256 * 2**20  # bytes of a message that may be inflated only to be thrown away
 _WINDOW = 32 * 1024
@@ -45,6 +48,7 @@ class Inflater:
 
     Attributes:
         head: The beginning of a message that was not kept, at most HEAD bytes.
+        tail: Its end, at most TAIL bytes; empty if it was not looked at so far.
         per_message: Whether each message is compressed on its own.
 
     Raises:
@@ -52,7 +56,7 @@ class Inflater:
 
     """
 
-    __slots__ = ("_budget", "_inflater", "_max_size", "_window_bits", "head", "per_message")
+    __slots__ = ("_budget", "_inflater", "_max_size", "_window_bits", "head", "per_message", "tail")
 
     def __init__(self, parameters: DeflateParameters, max_size: int) -> None:
         # zlib deflates with 9 bits where 8 are asked for, so be ready for 9.
@@ -60,7 +64,7 @@ class Inflater:
         self.per_message = parameters.no_context_takeover
         self._max_size = max_size
         self._budget = 0
-        self.head = b""
+        self.head = self.tail = b""
         self._inflater = zlib.decompressobj(self._window_bits)
 
     def start(self) -> None:
@@ -68,7 +72,7 @@ class Inflater:
         if self.per_message:
             self._inflater = zlib.decompressobj(self._window_bits)
         self._budget = _DISCARD_LIMIT
-        self.head = b""
+        self.head = self.tail = b""
 
     def inflate(self, payload: bytes) -> bytes | None:
         """Return a whole message; None if it is larger than the limit."""
@@ -83,19 +87,23 @@ class Inflater:
             output += self._decompress(rest, self._max_size + 1 - len(output))
         if len(output) <= self._max_size:
             return output
-        self.head = output[:HEAD]
+        self.head, self.tail = output[:HEAD], output[-TAIL:]
         self.discard(self._inflater.unconsumed_tail)
         return None
 
     def discard(self, piece: bytes) -> None:
-        """Inflate a part of a message only to keep the window right, in bounded pieces."""
-        if self.per_message and len(self.head) >= HEAD:
+        """Inflate a part of a message to keep the window right, and its ends; in bounded pieces."""
+        if self._budget < 0:
             return
         for output in self.pieces(piece):
             if len(self.head) < HEAD:
                 self.head += output[: HEAD - len(self.head)]
+            self.tail = (self.tail + output[-TAIL:])[-TAIL:]
             self._budget -= len(output)
             if self._budget < 0:
+                self.tail = b""
+                if self.per_message:
+                    return  # no later message refers to this one
                 raise InspectionError("a skipped message that inflates beyond all measure")
 
     def pieces(self, piece: bytes) -> Iterator[bytes]:

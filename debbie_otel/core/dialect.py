@@ -350,8 +350,8 @@ class Dialect:
 
         acts = [*self.document.prompt, *self.document.cancel]
         restart = self.document.restart
-        if restart is not None and restart.start is not None:
-            acts.append(restart.start)
+        if restart is not None:
+            acts += [act for act in (restart.start, restart.pulse) if act is not None]
         for act in acts:
             for word in words(act.params) - WORDS:
                 hint = "known: " + " ".join(sorted(WORDS))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.message import JsonRpcId, loads
+from debbie_otel.core.message import InterceptedMessage, JsonRpcId, loads
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -47,6 +47,15 @@ def encode_result(call_id: JsonRpcId, result: Any, *, versioned: bool = True) ->
     """Return a response."""
     message: dict[str, Any] = {"jsonrpc": "2.0"} if versioned else {}
     return _encode(message | {"id": _raw_id(call_id), "result": result})
+
+
+def stand_in(message: InterceptedMessage) -> bytes:
+    """Return a small message in the place of a request or response that was too large to keep."""
+    left_out = {"left_out": f"{message.size} bytes on the wire"}
+    call_id = None if message.id is msgspec.UNSET else message.id
+    if message.method is not None:
+        return encode_message(message.method, left_out, call_id, versioned=message.versioned)
+    return encode_result(call_id, left_out, versioned=message.versioned)
 
 
 def with_id(payload: bytes, call_id: JsonRpcId) -> bytes:

@@ -11,17 +11,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from websockets.frames import CloseCode, Opcode
 
-from debbie_otel.core.deflate import DEFLATE_TAIL, HEAD, DeflateParameters, Inflater
+from debbie_otel.core.deflate import DeflateParameters, Inflater
+from debbie_otel.core.frame_events import (
+    TOO_LARGE,
+    CloseSeen,
+    ControlSeen,
+    FrameEvent,
+    PayloadSeen,
+    PayloadSkipped,
+)
+from debbie_otel.core.framing import MAX_HEAD, apply_mask, frame_head, turned
 from debbie_otel.core.message import MessageDirection
+from debbie_otel.core.skipping import SkippedMessage
 from debbie_otel.errors import InspectionError
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # a platform without websockets' C extension
-    from websockets.utils import apply_mask
 
 DEFAULT_MAX_MESSAGE_SIZE = 8 * 2**20
 """Bytes of a message (after decompression) above which it is not inspected."""
@@ -32,56 +36,6 @@ _CLOSE, _PING, _PONG = int(Opcode.CLOSE), int(Opcode.PING), int(Opcode.PONG)
 _WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
 _MAX_CONTROL_PAYLOAD = 125
 _VIEW_ABOVE = 4096  # bytes; below, copying a slice is cheaper than making a memoryview
-
-MAX_HEAD = 14
-"""Bytes of a frame before its payload."""
-
-TOO_LARGE = "larger than the inspection limit"
-"""Why a message of more than the limit is skipped."""
-
-
-class PayloadSeen(msgspec.Struct, frozen=True, gc=False):
-    """A whole data message, defragmented and decompressed; `text` tells TEXT from BINARY."""
-
-    direction: MessageDirection
-    payload: bytes
-    text: bool
-    compressed: bool = False
-
-
-class PayloadSkipped(msgspec.Struct, frozen=True, gc=False):
-    """A data message too large to keep.
-
-    Attributes:
-        size: Of its payload on the wire, bytes.
-        reason: Why it was not kept.
-        head: How it begins.
-
-    """
-
-    direction: MessageDirection
-    size: int
-    reason: str
-    head: bytes
-
-
-class ControlSeen(msgspec.Struct, frozen=True, gc=False):
-    """A ping or a pong."""
-
-    direction: MessageDirection
-    opcode: Opcode
-    payload: bytes
-
-
-class CloseSeen(msgspec.Struct, frozen=True, gc=False):
-    """A close frame; `code` is 1005 where the frame has none (RFC 6455 section 7.1.5)."""
-
-    direction: MessageDirection
-    code: int
-    reason: str
-
-
-FrameEvent = PayloadSeen | PayloadSkipped | ControlSeen | CloseSeen
 
 
 class FrameParser:
@@ -103,7 +57,6 @@ class FrameParser:
         "_gathered",
         "_head",
         "_inflater",
-        "_lead",
         "_mask",
         "_max_size",
         "_message",
@@ -111,7 +64,7 @@ class FrameParser:
         "_remaining",
         "_resume",
         "_size",
-        "_skipping",
+        "_skipped",
         "_start",
     )
 
@@ -136,8 +89,7 @@ class FrameParser:
         self._compressed = False
         self._message = bytearray()
         self._size = 0
-        self._skipping = False
-        self._lead = b""
+        self._skipped: SkippedMessage | None = None
         self._ended = False
 
     def receive_data(self, data: bytes, events: list[Any]) -> None:
@@ -229,7 +181,7 @@ class FrameParser:
     @property
     def skipping(self) -> bool:
         """Whether the message that is being read is too large to be kept."""
-        return self._skipping
+        return self._skipped is not None
 
     @property
     def max_message_size(self) -> int:
@@ -270,7 +222,7 @@ class FrameParser:
         self._gathered = bytearray()
         if first & _OPCODE < _CLOSE and self._size + length > self._max_size:
             self._skip_message()
-        if self._skipping and first & _OPCODE < _CLOSE:
+        if self._skipped is not None and first & _OPCODE < _CLOSE:
             self._gathered = None
 
     def _continue_payload(self, data: bytes, events: list[Any]) -> int:
@@ -280,14 +232,10 @@ class FrameParser:
         self._remaining -= taken
         if self._gathered is not None:
             self._gathered += piece
-        else:
+        elif self._skipped is not None:
             self._size += taken
-            if (self._compressed or len(self._lead) < HEAD) and piece:
-                clear = apply_mask(piece, self._mask) if self._mask else piece
-                self._lead += clear[: HEAD - len(self._lead)]
-                self._discard(clear)
-                shift = taken % 4
-                self._mask = self._mask[shift:] + self._mask[:shift]
+            self._skipped.take_masked(piece, self._mask)
+            self._mask = turned(self._mask, taken)
         if not self._remaining:
             self._resume = False
             gathered, self._gathered = self._gathered, None
@@ -333,25 +281,26 @@ class FrameParser:
         if opcode >= _CLOSE:
             events.append(self._control(opcode, payload))
             return
-        if self._skipping:
+        if self._skipped is not None:
             self._size += length
-            self._lead += payload[: HEAD - len(self._lead)]
-            self._discard(payload)
+            self._skipped.take(payload)
         elif first & _FIN and not self._size:
             self._size = length  # the usual case: the message is this one frame
             events.append(self._whole(payload))
             self._next_message()
             return
         elif self._size + length > self._max_size:
-            self._skip_message()
+            self._skip_message().take(payload)
             self._size += length
-            self._lead += payload[: HEAD - len(self._lead)]
-            self._discard(payload)
         else:
             self._size += length
             self._message += payload
         if first & _FIN:
-            events.append(self._skipped() if self._skipping else self._whole(bytes(self._message)))
+            if self._skipped is None:
+                events.append(self._whole(bytes(self._message)))
+            else:
+                ends = self._skipped.ends()
+                events.append(PayloadSkipped(self._direction, self._size, TOO_LARGE, *ends))
             self._next_message()
 
     def _whole(self, payload: bytes) -> FrameEvent:
@@ -360,33 +309,22 @@ class FrameParser:
             return PayloadSeen(self._direction, payload, text)
         inflated = self._inflater.inflate(payload)
         if inflated is None:
-            head = self._inflater.head
-            return PayloadSkipped(self._direction, self._size, TOO_LARGE, head)
+            ends = self._inflater.head, self._inflater.tail
+            return PayloadSkipped(self._direction, self._size, TOO_LARGE, *ends)
         return PayloadSeen(self._direction, inflated, text, True)
 
-    def _skip_message(self) -> None:
-        """Give up the message that is being read, but keep the inflater's window right."""
-        if self._skipping:
-            return
-        self._skipping = True
-        kept, self._message = self._message, bytearray()
-        self._lead = bytes(kept[:HEAD])
-        self._discard(bytes(kept))
-
-    def _discard(self, piece: bytes) -> None:
-        if self._compressed and self._inflater is not None and piece:
-            self._inflater.discard(piece)
-
-    def _skipped(self) -> PayloadSkipped:
-        self._discard(DEFLATE_TAIL)
-        compressed = self._compressed and self._inflater is not None
-        head = self._inflater.head if compressed and self._inflater is not None else self._lead
-        return PayloadSkipped(self._direction, self._size, TOO_LARGE, head)
+    def _skip_message(self) -> SkippedMessage:
+        """Give up the message that is being read."""
+        if self._skipped is None:
+            self._skipped = SkippedMessage(self._inflater if self._compressed else None)
+            kept, self._message = self._message, bytearray()
+            self._skipped.take(bytes(kept))
+        return self._skipped
 
     def _next_message(self) -> None:
         self._opcode = self._size = 0
-        self._compressed = self._skipping = False
-        self._lead = b""
+        self._compressed = False
+        self._skipped = None
         if self._message:
             self._message = bytearray()
 
@@ -399,23 +337,3 @@ class FrameParser:
             return CloseSeen(self._direction, int(CloseCode.NO_STATUS_RCVD), "")
         code = int.from_bytes(payload[:2], "big")
         return CloseSeen(self._direction, code, payload[2:].decode("utf-8", "replace"))
-
-
-def frame_head(data: bytes) -> tuple[int, int] | None:
-    """Return the sizes of the head and of the payload of the frame that `data` begins with.
-
-    None while there is too little of it to tell.
-    """
-    if len(data) < 2:
-        return None
-    length = data[1] & 0x7F
-    size = 2 if length < 126 else 4 if length == 126 else 10
-    if length > 125:
-        length = int.from_bytes(data[2:size], "big")
-    size += 4 if data[1] & 0x80 else 0
-    return None if len(data) < size else (size, length)
-
-
-def unmasked(payload: bytes, mask: bytes) -> bytes:
-    """Return a payload, or a part of it, without its mask (RFC 6455 section 5.3)."""
-    return apply_mask(payload, mask)

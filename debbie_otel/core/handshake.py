@@ -9,6 +9,8 @@ Source: RFC 9112 (framing), RFC 6455 section 4 (upgrade), RFC 7692 section 7.1 (
 
 from __future__ import annotations
 
+import re
+
 import h11
 import msgspec
 from websockets.exceptions import InvalidHeaderFormat
@@ -23,6 +25,8 @@ MAX_HEAD_SIZE = 64 * 1024
 
 MAX_PENDING_SIZE = 512 * 1024
 """Bytes that may wait for the other direction (pipelined requests) before inspection ends."""
+
+_QUOTATION = re.compile(r""":? (?:bytearray\(|b['"])""")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -84,7 +88,9 @@ class HandshakeObserver:
         try:
             self._advance(direction)
         except h11.ProtocolError as error:
-            raise InspectionError(f"no HTTP/1.1 that can be followed: {error}") from error
+            raise InspectionError(
+                f"no HTTP/1.1 that can be followed: {_without_quotation(error)}"
+            ) from error
         return None if self._switch is None else self._handshake(self._switch)
 
     def take_leftover(self, direction: MessageDirection) -> bytes:
@@ -119,6 +125,8 @@ class HandshakeObserver:
         return self._start_next_cycle() or progress
 
     def _mirror(self, event: h11.Event | type, mirror: h11.Connection) -> None:
+        if getattr(event, "http_version", b"") == b"1.0":
+            raise InspectionError("an HTTP/1.0 peer, whose connection becomes no WebSocket")
         if isinstance(event, h11.Request):
             if event.method == b"CONNECT":
                 raise InspectionError("a CONNECT tunnel")
@@ -146,7 +154,7 @@ class HandshakeObserver:
         response_headers = _raw(response)
         upgrade = _header(response_headers, "upgrade") or ""
         if request is None or upgrade.strip().lower() != "websocket":
-            raise InspectionError(f"an upgrade to {upgrade or 'nothing'}, not to websocket")
+            raise InspectionError("an upgrade to another protocol than websocket")
         client_deflate, server_deflate = negotiated_deflate(response_headers)
         return Handshake(
             target=request.target,
@@ -173,7 +181,7 @@ def negotiated_deflate(
         try:
             extensions = parse_extension(value.decode("latin-1"))
         except InvalidHeaderFormat as error:
-            raise InspectionError(f"Sec-WebSocket-Extensions: {error}") from error
+            raise InspectionError("Sec-WebSocket-Extensions that cannot be read") from error
         for extension, parameters in extensions:
             if extension == "permessage-deflate":
                 values = dict(parameters)
@@ -184,8 +192,16 @@ def negotiated_deflate(
 def _deflate(parameters: dict[str, str | None], side: str) -> DeflateParameters:
     text = parameters.get(f"{side}_max_window_bits") or "15"
     if not text.isdecimal() or not 8 <= int(text) <= 15:
-        raise InspectionError(f"Sec-WebSocket-Extensions: {side}_max_window_bits={text}")
+        raise InspectionError(f"Sec-WebSocket-Extensions with a bad {side}_max_window_bits")
     return DeflateParameters(f"{side}_no_context_takeover" in parameters, int(text))
+
+
+def _without_quotation(error: h11.ProtocolError) -> str:
+    """Return what h11 says without the line that it says it of.
+
+    Reasons are logged, and are an attribute of a metric: they must be few, and without content.
+    """
+    return _QUOTATION.split(str(error), maxsplit=1)[0]
 
 
 def _raw(head: h11.Request | h11.InformationalResponse) -> Headers:

@@ -157,8 +157,23 @@ _BRACE = ord("}")
 _HEAD = re.compile(
     rb"""\s*\{\s*(?P<versioned>"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?
     "id"\s*:\s*(?P<id>\d{1,15}|"[^"\\\x00-\x1f\x80-\xff]{0,64}")\s*,\s*
+    (?P<later>"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?
     (?:"method"\s*:\s*"(?P<method>[^"\\\x00-\x1f\x80-\xff]{1,128})"\s*,\s*"params"\s*:\s*(?=[{\[])
     |"result"\s*:\s*(?=[{\["]))""",
+    re.VERBOSE,
+)
+# Where the id comes last, as some libraries write it. The brace that ends the message is that of
+# its outermost object, so that what stands right before it is a member of that.
+_HEAD_WITHOUT_ID = re.compile(
+    rb"""\s*\{\s*(?P<versioned>"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?
+    (?:"method"\s*:\s*"(?P<method>[^"\\\x00-\x1f\x80-\xff]{1,128})"\s*,\s*"params"\s*:\s*(?=[{\[])
+    |"result"\s*:\s*(?=[{\["]))""",
+    re.VERBOSE,
+)
+_TAIL_WITH_ID = re.compile(
+    rb"""[}\]"]\s*(?P<versioned>,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?
+    ,\s*"id"\s*:\s*(?P<id>\d{1,15}|"[^"\\\x00-\x1f\x80-\xff]{0,64}")\s*
+    (?P<later>,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z""",
     re.VERBOSE,
 )
 
@@ -179,7 +194,7 @@ def _parse_big(
         end = len(payload.rstrip()) - 1
         if payload[end] != _BRACE:
             return None
-    versioned, identifier, method = head.groups()
+    versioned, identifier, later, method = head.groups()
     body = msgspec.Raw(memoryview(payload)[head.end() : end])  # no copy
     return InterceptedMessage(
         direction,
@@ -192,19 +207,22 @@ def _parse_big(
         None if method is None else body,
         body if method is None else None,
         None,
-        versioned is not None,
+        (versioned or later) is not None,
     )
 
 
 def parse_head(
-    head: bytes, size: int, direction: MessageDirection, time_ns: int
+    head: bytes, size: int, direction: MessageDirection, time_ns: int, tail: bytes = b""
 ) -> InterceptedMessage | None:
-    """Read a message of which only the beginning was kept; None if that does not tell enough.
+    """Read a message of which only the ends were kept; None if they do not tell enough.
 
     Its `params` and `result` are absent, though the message has them.
     """
     found = _HEAD.match(head)
+    identified = found
     if found is None:
+        found, identified = _HEAD_WITHOUT_ID.match(head), _TAIL_WITH_ID.search(tail)
+    if found is None or identified is None:
         return None
     method = found["method"]
     return InterceptedMessage(
@@ -213,9 +231,9 @@ def parse_head(
         time_ns,
         size,
         head,
-        _decode_any(found["id"]),
+        _decode_any(identified["id"]),
         None if method is None else method.decode(),
-        versioned=found["versioned"] is not None,
+        versioned=any((found["versioned"], identified["versioned"], identified["later"])),
     )
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 
 class ResponseTime(msgspec.Struct, frozen=True, kw_only=True):
-    """How one method answers, of the last calls that are known.
+    """How one method (or tool) answers, of the last calls that are known.
 
     Attributes:
         calls: Calls that ended; `errors`, those that failed.
@@ -35,6 +35,7 @@ class MonitoringMetrics(msgspec.Struct, frozen=True, kw_only=True):
         idle: Seconds since then; None likewise, and once the session has ended.
         duration: Seconds from its start to its end, or until now; None if it has not started.
         response_times: By method, the most frequent first.
+        tool_times: The same by tool, where the wire tells when one began.
 
     """
 
@@ -54,3 +55,4 @@ class MonitoringMetrics(msgspec.Struct, frozen=True, kw_only=True):
     idle: float | None
     duration: float | None
     response_times: tuple[ResponseTime, ...]
+    tool_times: tuple[ResponseTime, ...] = ()

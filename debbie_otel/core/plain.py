@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from websockets.frames import Frame, Opcode
 
 from debbie_otel.core.deflate import DEFLATE_TAIL, Inflater
-from debbie_otel.core.frames import MAX_HEAD, frame_head, unmasked
+from debbie_otel.core.framing import MAX_HEAD, apply_mask, frame_head, turned
 
 _FIN, _RSV1, _OPCODE = 0x80, 0x40, 0x0F
 _CLOSE = int(Opcode.CLOSE)
@@ -115,10 +115,9 @@ class Plain:
         self._gathered.clear()
         if masked:
             mask = self._head[-4:]
-            payload = unmasked(payload, mask)
+            payload = apply_mask(payload, mask)
             # The rest of the frame goes on where this piece ended.
-            shift = taken % 4
-            self._head = self._head[:-4] + mask[shift:] + mask[:shift]
+            self._head = self._head[:-4] + turned(mask, taken)
         final = whole and bool(self._head[0] & _FIN)
         if final:
             payload += DEFLATE_TAIL

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from websockets.frames import Opcode
 
-from debbie_otel.core.frames import CloseSeen, FrameEvent, FrameParser, PayloadSeen, PayloadSkipped
+from debbie_otel.core.frame_events import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
+from debbie_otel.core.frames import FrameParser
 from debbie_otel.core.plain import Plain, plain_frame
 from debbie_otel.errors import InspectionError
 

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from debbie_otel.core.frames import (
-    DEFAULT_MAX_MESSAGE_SIZE,
-    CloseSeen,
-    ControlSeen,
-    FrameParser,
-    PayloadSeen,
-    PayloadSkipped,
-)
+from debbie_otel.core.frame_events import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
+from debbie_otel.core.frames import DEFAULT_MAX_MESSAGE_SIZE, FrameParser
 from debbie_otel.core.handshake import Handshake, HandshakeObserver
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.errors import InspectionError

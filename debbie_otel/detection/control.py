@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
-from debbie_otel.detection.vitals import Reading
+from debbie_otel.detection.readings import Reading
 
 PREFIX = "debbie.control."
 METRICS = {

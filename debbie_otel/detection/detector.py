@@ -17,9 +17,10 @@ from debbie_otel.core.model import SessionInfo
 from debbie_otel.detection.alerts import AlertBook, AnomalyAlert, Condition, Transition
 from debbie_otel.detection.control import ControlMetrics
 from debbie_otel.detection.reader import DetectorReader
+from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.rules import MetricRule, RuleSettings, exceeded, floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.detection.vitals import HANDLERS, Reading, SessionVitals
+from debbie_otel.detection.vitals import HANDLERS, SessionVitals
 
 MemoryProbe = Callable[[int], Reading | None]
 """Returns a reading of the watched process's memory, if there is one."""

@@ -7,7 +7,7 @@ from statistics import median
 
 import psutil
 
-from debbie_otel.detection.vitals import Reading
+from debbie_otel.detection.readings import Reading
 
 _BASELINE = 12
 _MINIMUM = 3

@@ -29,6 +29,7 @@ class LiveRunner:
         guard: What happens when it fails.
         on_transition: Told of alerts that fire and resolve, on the event loop's thread.
         on_warning: Told of loops of the soft tier, likewise.
+        catch_up: Has what was seen so far told to the detector, before each look.
 
     """
 
@@ -39,11 +40,13 @@ class LiveRunner:
         guard: FailOpen,
         on_transition: OnTransition,
         on_warning: OnWarning,
+        catch_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._detector = detector
         self._clock = clock
         self._guard = guard
         self._on_transition = on_transition
+        self._catch_up = catch_up
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         detector.on_urgent = self._urgent
@@ -91,6 +94,7 @@ class LiveRunner:
 
     async def _look(self, check: Callable[[int], list[Transition]]) -> None:
         with self._guard("anomaly detection"):
+            self._catch_up()
             for transition in await asyncio.to_thread(check, self._clock()):
                 self._on_transition(transition)
 

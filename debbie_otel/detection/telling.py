@@ -46,9 +46,9 @@ class AlertRecorder:
             if known is None:
                 return
             shown = known
-        shown[0].instruments.alert(alert.alert_type, alert.severity, transition.event)
+        shown[0].alerts.alert(alert.alert_type, alert.severity, transition.event)
         if alert.alert_type == "tool_loop" and transition.event == "alert":
-            shown[0].instruments.tool_loop(_subject(alert))
+            shown[0].alerts.tool_loop(_subject(alert))
         if self._log_events:
             self._log(transition, *shown)
 

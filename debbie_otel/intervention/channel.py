@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from debbie_otel.core.message import JsonRpcId
 from debbie_otel.core.model import Call
 
 
@@ -112,7 +113,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
 
     """
 
-    id: str
+    id: JsonRpcId
     answer: asyncio.Future[Answer]
 
 

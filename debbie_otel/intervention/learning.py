@@ -16,6 +16,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,6 +42,16 @@ _WORTH = {
 """Successes that a result counts as; results that are not here are no trial."""
 
 
+class Tally(NamedTuple):
+    """How many attempts there were of one kind."""
+
+    strategy: str
+    alert_type: str
+    agent: str
+    result: InterventionResult
+    attempts: int
+
+
 class Trials(msgspec.Struct, frozen=True):
     """How often something was tried, and what it was worth.
 
@@ -61,6 +72,18 @@ class Trials(msgspec.Struct, frozen=True):
 def worth(result: InterventionResult) -> float | None:
     """Return what a result counts as: 1, half, or 0; None where nothing was tried."""
     return _WORTH.get(result)
+
+
+def trials_of(tallies: Iterable[Tally]) -> list[Trials]:
+    """Add up the attempts that count, by strategy, alert type and agent."""
+    found: dict[tuple[str, str, str], tuple[int, float]] = {}
+    for strategy, alert_type, agent, result, attempts in tallies:
+        value = worth(result)
+        if value is not None:
+            key = (strategy, alert_type, agent)
+            count, total = found.get(key, (0, 0.0))
+            found[key] = count + attempts, total + attempts * value
+    return [Trials(*key, *numbers) for key, numbers in found.items()]
 
 
 def success_rate(trials: Iterable[Trials]) -> float | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.history import HistoryStatistics, statistics_of
-from debbie_otel.intervention.history_file import ForeignFileError, HistoryFile
+from debbie_otel.intervention.history_file import HistoryFile
+from debbie_otel.intervention.history_schema import ForeignFileError
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.analysis import analyze
 from debbie_otel.report.document import Report

@@ -9,7 +9,7 @@ import msgspec
 
 from debbie_otel.core.metrics import MonitoringMetrics, ResponseTime
 from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.report.facts import RecentMessage, SeenAlert, SessionFacts, Step
+from debbie_otel.report.facts import Kind, RecentMessage, SeenAlert, SessionFacts, Step
 from debbie_otel.report.recommendations import Recommendation, recommend
 
 _ANSWERED = ("completed", "failed")
@@ -95,14 +95,15 @@ def measure(facts: SessionFacts, now_ns: int) -> MonitoringMetrics:
         idle=(now_ns - facts.last_ns) / 1e9 if facts.last_ns and facts.live else None,
         duration=None if facts.started_ns is None else (until - facts.started_ns) / 1e9,
         response_times=response_times(facts.steps),
+        tool_times=response_times(facts.steps, "tool"),
     )
 
 
-def response_times(steps: Iterable[Step]) -> tuple[ResponseTime, ...]:
-    """Return how the methods answer, the most frequent first; at most twenty."""
+def response_times(steps: Iterable[Step], kind: Kind = "call") -> tuple[ResponseTime, ...]:
+    """Return how the methods (or tools) answer, the most frequent first; at most twenty."""
     methods: dict[str, list[Step]] = {}
     for step in steps:
-        if step.kind == "call":
+        if step.kind == kind and step.timed:
             methods.setdefault(step.name, []).append(step)
     by_number = sorted(methods.items(), key=lambda item: -len(item[1]))
     return tuple(_response_time(name, calls) for name, calls in by_number[:_MAX_METHODS])

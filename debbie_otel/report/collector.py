@@ -163,6 +163,8 @@ class SessionCollector:
 
     def _tool_ended(self, event: ev.ToolEnded) -> None:
         tool = event.tool
+        if tool.injected:
+            return  # a repetition of ours
         captured = self._capture and tool.arguments is not None
         step = _step(
             event.time_ns,

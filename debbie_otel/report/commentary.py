@@ -117,7 +117,8 @@ def _text(event: ev.Event) -> str | None:
         case ev.TurnEnded(turn=turn):
             return f"Turn {turn.number} completed in {_duration(event.time_ns - turn.started_ns)}"
         case ev.CallEnded(call=call) if call.outcome is Outcome.FAILED and not call.opens_turn:
-            return f"Error: {call.method} failed: {call.error_message or call.error_type}"
+            what = call.method if call.tool is None else f"{call.method} {call.tool.name}"
+            return f"Error: {what} failed: {call.error_message or call.error_type}"
         case ev.ErrorReported():
             retry = " (the agent tries again)" if event.will_retry else ""
             return f"Error reported: {event.message or event.error_type}{retry}"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from debbie_otel.core.metrics import MonitoringMetrics
+from debbie_otel.core.metrics import MonitoringMetrics, ResponseTime
 from debbie_otel.intervention.history import Figures, HistoryStatistics
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.analysis import SessionAnalysis
@@ -212,16 +212,23 @@ def _recommendations(sessions: Sequence[SessionAnalysis]) -> Block:
 
 def _details(session: SessionAnalysis) -> list[Section]:
     sections = []
-    if session.metrics.response_times:
-        rows = [
-            (t.method, str(t.calls), str(t.errors), *map(_seconds, (t.p50, t.p95, t.slowest)))
-            for t in session.metrics.response_times
-        ]
-        headings = ("method", "calls", "errors", "p50", "p95", "slowest")
-        sections.append(Section(2, "Response times", (_table(headings, rows, 1, 2, 3, 4, 5),)))
+    metrics = session.metrics
+    if metrics.response_times:
+        sections.append(_times("Response times", "method", metrics.response_times))
+    if metrics.tool_times:
+        sections.append(_times("Tool times", "tool", metrics.tool_times))
     if session.recent_messages:
         sections.append(Section(2, "Last messages", (_messages(session.recent_messages),)))
     return sections
+
+
+def _times(heading: str, name: str, times: Sequence[ResponseTime]) -> Section:
+    rows = [
+        (t.method, str(t.calls), str(t.errors), *map(_seconds, (t.p50, t.p95, t.slowest)))
+        for t in times
+    ]
+    headings = (name, "calls", "errors", "p50", "p95", "slowest")
+    return Section(2, heading, (_table(headings, rows, 1, 2, 3, 4, 5),))
 
 
 def _messages(messages: Sequence[RecentMessage]) -> Table:
@@ -257,6 +264,8 @@ def _rate(figures: Figures) -> str:
 def _seconds(seconds: float | None) -> str:
     if seconds is None:
         return "-"
+    if seconds < 0.0095:
+        return f"{seconds * 1000:.2g} ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:

@@ -1,7 +1,8 @@
 """Sessions read back from the spans in telemetry files, after the fact.
 
-Reads what `telemetry.exporters.FileSpanExporter` writes (OTLP/JSON, an object a line), of the names
-that `telemetry.recorder` gives. A line that was torn by a full disk or a crash costs only itself.
+Reads what `telemetry.file_exporters.FileSpanExporter` writes (OTLP/JSON, an object a line), of the
+names that `telemetry.recorder` gives. A line that was torn by a full disk or a crash costs only
+itself.
 Source: OpenTelemetry specification, "OpenTelemetry Protocol File Exporter".
 """
 
@@ -90,21 +91,11 @@ def read_sessions(files: Iterable[Path], session_id: str | None = None) -> list[
         ConfigurationError: A file cannot be read, or has no spans but other things in it.
 
     """
-    sessions: dict[str, _Session] = {}
+    reader = _Reader(session_id)
     for path in files:
         for span in _spans(path):
-            attributes = {a.key: _plain(a.value) for a in span.attributes}
-            name = attributes.get(semconv.SESSION_ID)
-            if not isinstance(name, str) or session_id not in (None, name):
-                continue
-            session = sessions.get(name)
-            if session is None:
-                if len(sessions) >= MAX_SESSIONS:
-                    del sessions[next(iter(sessions))]
-                session = sessions[name] = _Session(name)
-            session.add(span, attributes)
-    found = [session.facts() for session in sessions.values()]
-    return [facts for facts in found if session_id is not None or _is_session(facts)]
+            reader.add(span)
+    return reader.facts()
 
 
 def _is_session(facts: SessionFacts) -> bool:
@@ -139,11 +130,57 @@ def _plain(value: _Value) -> str | int | bool | None:
     return value.string if value.string is not None else value.boolean
 
 
+class _Reader:
+    """Finds the sessions that spans belong to.
+
+    What is said before the server names the session is exported under the connection's id, and
+    belongs to the first session that begins on that connection.
+    """
+
+    def __init__(self, wanted: str | None) -> None:
+        self._wanted = wanted
+        self._sessions: dict[str, _Session] = {}
+
+    def add(self, span: _Span) -> None:
+        """Take in a span."""
+        attributes = {a.key: _plain(a.value) for a in span.attributes}
+        name, connection = (attributes.get(k) for k in (semconv.SESSION_ID, semconv.CONNECTION_ID))
+        if not isinstance(name, str):
+            return
+        if self._wanted not in (None, name) and name != connection:
+            return
+        if (
+            span.name == semconv.SPAN_SESSION_START
+            and isinstance(connection, str)
+            and not attributes.get(semconv.SESSION_RESUMED)
+        ):
+            self._name(connection, name)
+        if name not in self._sessions:
+            if len(self._sessions) >= MAX_SESSIONS:
+                del self._sessions[next(n for n in self._sessions if n != self._wanted)]
+            self._sessions[name] = _Session(name)
+        self._sessions[name].add(span, attributes)
+
+    def facts(self) -> list[SessionFacts]:
+        """Return what was found."""
+        found = [session.facts() for session in self._sessions.values()]
+        if self._wanted is not None:
+            return [facts for facts in found if facts.session_id == self._wanted]
+        return [facts for facts in found if _is_session(facts)]
+
+    def _name(self, connection: str, name: str) -> None:
+        """Give the session of a connection, if it has not begun itself, the name it now has."""
+        before = self._sessions.get(connection)
+        if before is not None and not before.begun and name not in self._sessions:
+            self._sessions[name] = self._sessions.pop(connection)
+            before.session_id = name
+
+
 class _Session:
     """One session while its spans are read."""
 
     def __init__(self, session_id: str) -> None:
-        self._id = session_id
+        self.session_id = session_id
         self._dialect = self._agent = self._end_reason = ""
         self._started: int | None = None
         self._ended: int | None = None
@@ -154,6 +191,11 @@ class _Session:
         self._steps: deque[tuple[str, Step]] = deque(maxlen=MAX_STEPS)
         self._alerts: deque[SeenAlert] = deque(maxlen=MAX_ALERTS)
         self._messages: deque[RecentMessage] = deque(maxlen=_MESSAGES)
+
+    @property
+    def begun(self) -> bool:
+        """Whether its start was seen."""
+        return self._started is not None
 
     def add(self, span: _Span, found: dict[str, Any]) -> None:
         """Take in a span, with its attributes by name."""
@@ -175,7 +217,8 @@ class _Session:
         if found.get(semconv.GEN_AI_OPERATION_NAME) == semconv.INVOKE_AGENT:
             self._turn(span, found, start, end)
         elif found.get(semconv.GEN_AI_OPERATION_NAME) == semconv.EXECUTE_TOOL:
-            self._step(span, _tool(span, found, start, end), "tools")
+            if semconv.INJECTED not in found:
+                self._step(span, _tool(span, found, start, end), "tools")
             if semconv.JSONRPC_REQUEST_ID in found:
                 self._call_messages(span, found, start, end)
                 self._count("calls")
@@ -196,7 +239,7 @@ class _Session:
             for parent, step in self._steps
         ]
         return SessionFacts(
-            session_id=self._id,
+            session_id=self.session_id,
             dialect=self._dialect,
             agent=self._agent,
             started_ns=self._started,

@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.intervention.history_file import Tally, trials_of
-from debbie_otel.intervention.learning import success_rate
+from debbie_otel.intervention.learning import Tally, success_rate, trials_of
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.facts import SeenAlert, SessionFacts, Step
 
@@ -177,7 +176,7 @@ def _errors(case: _Case) -> Iterable[Recommendation]:
         yield Recommendation(
             "errors",
             f"{failed[0].kind.capitalize()} {name} failed {len(failed)} of {len(steps)} times "
-            f"({_counts(kinds)}{said}): correct the cause, or tell the agent how to avoid it.",
+            f"({_times(kinds)}{said}): correct the cause, or tell the agent how to avoid it.",
             {"name": name, "failed": len(failed), "count": len(steps), "errors": dict(kinds)},
         )
 
@@ -257,6 +256,11 @@ def _names(noun: str, numbers: Sequence[object]) -> str:
 
 def _counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _times(counts: Counter[str]) -> str:
+    """Say how often each: the names may be numbers."""
+    return ", ".join(f"{count}x {name}" for name, count in counts.most_common())
 
 
 def _time(seconds: float) -> str:

@@ -4,7 +4,7 @@
 cost on the wire. Here a measurement is one addition to a plain object; what is summed up becomes
 metrics when a reader collects: counters through the SDK's observable instruments, histograms
 (which have no observable form) as data points that `MergingReader` adds to what it collected.
-Sums of attribute sets are bounded where the attributes are made, see `instruments`.
+Sums of attribute sets are bounded where the attributes are made, see `names`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ Key = tuple[Any, ...]
 KeyToAttributes = Callable[[Key], Mapping[str, Any]]
 Measured = Callable[[float, Mapping[str, Any], int, int], None]
 """Takes a measurement, its attributes, and trace and span id (zeros without a sampled span)."""
+
+
+def named(*names: str) -> KeyToAttributes:
+    """Return what makes attributes of these names from a key, without those that are None."""
+    return lambda key: {
+        name: value for name, value in zip(names, key, strict=True) if value is not None
+    }
 
 
 class Sums:

@@ -13,7 +13,8 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from debbie_otel import semconv
 from debbie_otel.core.dialect import Dialect
-from debbie_otel.telemetry.aggregate import Sums
+from debbie_otel.telemetry.aggregate import Sums, named
+from debbie_otel.telemetry.alert_instruments import AlertInstruments
 from debbie_otel.telemetry.instruments import Instruments, OpenCalls
 from debbie_otel.telemetry.outlet import Outlet, SpanSink
 from debbie_otel.telemetry.recorder import RecorderOptions
@@ -25,6 +26,7 @@ class Service(msgspec.Struct, frozen=True):
     name: str
     writer: SpanSink
     instruments: Instruments
+    alerts: AlertInstruments
 
 
 class TelemetryHub:
@@ -53,7 +55,7 @@ class TelemetryHub:
         self._open_calls = open_calls
         self._agent_memory = agent_memory
         self._services: dict[str, Service] = {}
-        self._failures = Sums(lambda key: {semconv.ERROR_TYPE: key[0]})
+        self._failures = Sums(named(semconv.ERROR_TYPE))
 
     def service(self, dialect: Dialect) -> Service:
         """Return the service of a dialect."""
@@ -86,8 +88,10 @@ class TelemetryHub:
             limit=self._method_limit,
             open_calls=lambda: self._open_calls(dialect.name),
         )
+        alerts = AlertInstruments(self._method_limit)
         meter = pipeline.meter(name)
         instruments.register(meter)
+        alerts.register(meter)
         if not self._services:
             meter.create_observable_counter(
                 semconv.METRIC_INSPECTION_ERRORS,
@@ -101,5 +105,5 @@ class TelemetryHub:
                 "By",
                 "Resident memory of the agent's process and its children.",
             )
-        pipeline.add_histograms(name, instruments.histograms)
-        return Service(name, pipeline.writer(name), instruments)
+        pipeline.add_histograms(name, [*instruments.histograms, *alerts.histograms])
+        return Service(name, pipeline.writer(name), instruments, alerts)

@@ -1,4 +1,4 @@
-"""Spans to lines of OTLP/JSON, for files.
+"""Telemetry to lines of OTLP/JSON, for files.
 
 Sources: OTLP specification, "JSON Protobuf Encoding" (ids in hex, enums as numbers, 64 bit
 integers as strings); "OpenTelemetry Protocol File Exporter" (an object a line).
@@ -6,12 +6,17 @@ integers as strings); "OpenTelemetry Protocol File Exporter" (an object a line).
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -39,6 +44,36 @@ def span_lines(spans: Sequence[FinishedSpan]) -> bytes:
     r"""Encode spans as one line of OTLP/JSON, `{"resourceSpans":[...]}\n`; never raises."""
     groups = [_json_group(resource, scopes) for resource, scopes in grouped(spans)]
     return _to_json({"resourceSpans": groups}) + b"\n"
+
+
+def metric_lines(metrics_data: MetricsData) -> bytes:
+    r"""Encode metrics as one line of OTLP/JSON, `{"resourceMetrics":[...]}\n`."""
+    return otlp_line(encode_metrics(metrics_data), "resourceMetrics")
+
+
+def otlp_line(request: Message, member: str) -> bytes:
+    """Encode an OTLP request as one line of OTLP/JSON.
+
+    Args:
+        request: An export request of metrics or logs.
+        member: Its only member, there even where it is empty.
+
+    """
+    encoded = MessageToDict(request, use_integers_for_enums=True)
+    encoded.setdefault(member, [])
+    _hex_ids(encoded)
+    return _to_json(encoded) + b"\n"
+
+
+def _hex_ids(value: Any) -> None:
+    """Rewrite the ids of spans: protobuf's mapping says base64, OTLP says hex."""
+    for entry in value.values() if isinstance(value, dict) else value:
+        if isinstance(entry, dict | list):
+            _hex_ids(entry)
+    if isinstance(value, dict):
+        for name in ("traceId", "spanId"):
+            if name in value:
+                value[name] = base64.b64decode(value[name]).hex()
 
 
 def _json_group(resource: Resource, scopes: Scopes) -> dict[str, Any]:

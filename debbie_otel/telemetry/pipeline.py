@@ -32,12 +32,15 @@ from debbie_otel import semconv
 from debbie_otel.telemetry import destination as destinations
 from debbie_otel.telemetry.aggregate import Histograms, MergingReader
 from debbie_otel.telemetry.destination import Destination
-from debbie_otel.telemetry.exporters import LastMetrics, LinesFile, metric_lines
+from debbie_otel.telemetry.exporters import LastMetrics
 from debbie_otel.telemetry.health import ExportState, Health
+from debbie_otel.telemetry.lines_file import LinesFile
 from debbie_otel.telemetry.logs import LogEvents
+from debbie_otel.telemetry.otlp_json import metric_lines
 from debbie_otel.telemetry.selection import Selection
 from debbie_otel.telemetry.spans import FinishedSpan, SpanWriter
-from debbie_otel.telemetry.spool import SpoolCounters, SpoolOptions, SpoolProcessor
+from debbie_otel.telemetry.spool import SpoolCounters, SpoolProcessor
+from debbie_otel.telemetry.spool_options import SpoolOptions
 
 _logger = logging.getLogger(__name__)
 

@@ -25,15 +25,14 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry.destination import Destination, Protocol
-from debbie_otel.telemetry.exporters import (
-    FileMetricExporter,
-    FileSpanExporter,
+from debbie_otel.telemetry.file_exporters import FileMetricExporter, FileSpanExporter
+from debbie_otel.telemetry.logs import FileLogExporter
+from debbie_otel.telemetry.otlp_exporters import (
     GrpcMetricExporter,
     GrpcSpanExporter,
     HttpMetricExporter,
     HttpSpanExporter,
 )
-from debbie_otel.telemetry.logs import FileLogExporter
 
 _T = TypeVar("_T")
 

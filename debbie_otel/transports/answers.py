@@ -54,7 +54,7 @@ class Answers:
         self._give = give
         self._tell = tell
         self._outstanding = Outstanding()
-        self._replaces: dict[str, Call] = {}  # by the id of the request of ours
+        self._replaces: dict[JsonRpcId, Call] = {}  # by the id of the request of ours
         self._held: dict[JsonRpcId, _Hold] = {}
 
     def __bool__(self) -> bool:
@@ -68,7 +68,9 @@ class Answers:
             ChannelError: Too many wait already.
 
         """
-        request = self._outstanding.new({call.id for call in self._model.pending_calls})
+        request = self._outstanding.new(
+            {call.id for call in self._model.pending_calls}, numbered=self._model.numbered
+        )
         if replaces is not None and self._hold_of(replaces) is None:
             if replaces.ended_ns is not None:
                 replaces = None  # it has its answer already
@@ -209,7 +211,7 @@ class Answers:
 
     def _answered(self, message: InterceptedMessage, raw: bytes) -> bytes | None:
         """Return what the client gets of the answer to a request of ours."""
-        call = self._replaces.pop(str(message.id), None)
+        call = self._replaces.pop(None if message.id is msgspec.UNSET else message.id, None)
         if call is None:
             return None
         if message.type is MessageType.ERROR:

@@ -17,9 +17,9 @@ from websockets.frames import CloseCode, Opcode
 from debbie_otel.core.envelope import (
     encode_message,
 )
-from debbie_otel.core.frames import CloseSeen, PayloadSeen
+from debbie_otel.core.frame_events import CloseSeen, PayloadSeen
 from debbie_otel.core.handshake import Handshake
-from debbie_otel.core.message import MessageDirection
+from debbie_otel.core.message import JsonRpcId, MessageDirection
 from debbie_otel.core.model import Call
 from debbie_otel.core.plain import plain_frame
 from debbie_otel.core.renaming import Renaming
@@ -154,6 +154,7 @@ class TapChannel:
             observer,
             self._names,
             versioned=self._model.versioned,
+            numbered=self._model.numbered,
             on_end=self._sides.discard,
         )
         self._sides.add(side)
@@ -281,7 +282,7 @@ class TapChannel:
             self._down.flow.insert(plain_frame(payload, Opcode.CLOSE, masked=False))
         self._connection.client.close()
 
-    def _send(self, method: str, params: Any, call_id: str | None, for_call: Call | None) -> None:
+    def _send(self, method: str, params: Any, call_id: JsonRpcId, for_call: Call | None) -> None:
         versioned = self._model.versioned if for_call is None else for_call.versioned
         payload = encode_message(method, params, call_id, versioned=versioned)
         self._up.insert(self._names.to_server(payload))

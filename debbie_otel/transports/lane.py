@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from debbie_otel.core.frames import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
+from debbie_otel.core.frame_events import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.reframe import Reframer
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.channel import ChannelError
-from debbie_otel.transports.splice import Flow
+from debbie_otel.transports.flow import Flow
 
 _CLIENT = MessageDirection.CLIENT_TO_SERVER
 
@@ -147,7 +147,9 @@ class Lane:
             interceptor.message_received(event.direction, event.payload, interceptor.clock())
         elif isinstance(event, PayloadSkipped):
             now = interceptor.clock()
-            interceptor.message_skipped(event.direction, event.head, event.size, now, event.reason)
+            interceptor.message_skipped(
+                event.direction, event.head, event.size, now, event.reason, event.tail
+            )
 
     def failed(self, error: Exception) -> None:
         """Report a failure of ours."""

@@ -14,7 +14,7 @@ import msgspec
 
 from debbie_otel import semconv
 from debbie_otel.clock import Clock
-from debbie_otel.core.deflate import HEAD
+from debbie_otel.core.deflate import HEAD, TAIL
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.failopen import FailOpen
 from debbie_otel.interceptor import WebSocketInterceptor
@@ -89,17 +89,19 @@ def split_authority(authority: str) -> tuple[str, int | None]:
 class _Gathered:
     """The message of one direction that is being sent in fragments."""
 
-    __slots__ = ("data", "limit", "size", "under_way")
+    __slots__ = ("data", "limit", "size", "tail", "under_way")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.data = bytearray()
+        self.tail = b""
         self.size = 0
         self.under_way = False
 
     def begin(self) -> None:
         self.under_way = True
         self.size = 0
+        self.tail = b""
         self.data.clear()
 
     def add(self, piece: bytes | bytearray | memoryview) -> None:
@@ -107,6 +109,7 @@ class _Gathered:
         room = self.limit if self.size <= self.limit else HEAD
         if len(self.data) < room:
             self.data += bytes(piece)[: room - len(self.data)]
+        self.tail = (self.tail + bytes(piece[-TAIL:]))[-TAIL:]
 
 
 class Observed:
@@ -185,7 +188,8 @@ class Observed:
             watch, size = self.watch, len(payload)
             now = watch.clock()
             if size > watch.max_message_size:
-                interceptor.message_skipped(direction, bytes(payload[:HEAD]), size, now)
+                head, tail = bytes(payload[:HEAD]), bytes(payload[-TAIL:])
+                interceptor.message_skipped(direction, head, size, now, tail=tail)
                 return
             # A program may write its buffer anew once it is sent: keep what was sent.
             data = payload if type(payload) is bytes else bytes(payload)
@@ -219,7 +223,9 @@ class Observed:
         if gathered.size <= gathered.limit:
             self.message(direction, data)
         elif (interceptor := self._interceptor or self.open()) is not None:
-            interceptor.message_skipped(direction, data[:HEAD], gathered.size, self.watch.clock())
+            interceptor.message_skipped(
+                direction, data[:HEAD], gathered.size, self.watch.clock(), tail=gathered.tail
+            )
 
     def judge(self, payload: bytes) -> bytes | None:
         """Return what the program gets instead of a received message; None for nothing."""

@@ -12,7 +12,9 @@ import logging
 from typing import Protocol
 
 from debbie_otel.core.rewrite import RequestRewriter, end_of_head
-from debbie_otel.transports.splice import ByteObserver, Connection, Side
+from debbie_otel.transports.flow import ByteObserver
+from debbie_otel.transports.socket_side import Side
+from debbie_otel.transports.splice import Connection
 
 _log = logging.getLogger(__name__)
 

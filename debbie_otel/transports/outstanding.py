@@ -19,13 +19,15 @@ class Outstanding:
     """The open requests of ours on one connection.
 
     Their ids begin with random bits that nobody else can know, and are checked against those that
-    are open all the same.
+    are open all the same. They are numbers where the client's are: some bridges (supergateway) make
+    null of any other, and the answer would never be known as ours.
     """
 
     def __init__(self) -> None:
         self._prefix = f"debbie-{secrets.token_hex(8)}-"
+        self._first = secrets.randbelow(1 << 51) + (1 << 51)  # JavaScript counts to 2^53
         self._number = 0
-        self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._answers: dict[JsonRpcId, asyncio.Future[Answer]] = {}
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -33,8 +35,8 @@ class Outstanding:
     def __contains__(self, call_id: JsonRpcId) -> bool:
         return call_id in self._answers
 
-    def new(self, taken: Collection[JsonRpcId] = ()) -> Request:
-        """Return a new request, with an id that is not taken.
+    def new(self, taken: Collection[JsonRpcId] = (), *, numbered: bool = False) -> Request:
+        """Return a new request, with an id that is not taken; a number if it is to be `numbered`.
 
         Raises:
             ChannelError: Too many wait already.
@@ -44,7 +46,8 @@ class Outstanding:
             raise ChannelError(f"{MAX_OUTSTANDING} requests of ours wait for their answers already")
         while True:
             self._number += 1
-            call_id = f"{self._prefix}{self._number}"
+            number = self._number
+            call_id = self._first + number if numbered else f"{self._prefix}{number}"
             if call_id not in taken:
                 break
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -59,7 +62,7 @@ class Outstanding:
 
     def take(self, message: InterceptedMessage) -> bool:
         """Take a message in if it is the answer to one of them; return whether it is."""
-        if message.method is not None or not isinstance(message.id, str):
+        if message.method is not None or not isinstance(message.id, str | int):
             return False
         answer = self._answers.pop(message.id, None)
         if answer is None:

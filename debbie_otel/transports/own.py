@@ -18,7 +18,8 @@ from collections.abc import Callable
 from websockets.frames import CloseCode, Opcode
 from websockets.utils import accept_key, generate_key
 
-from debbie_otel.core.frames import CloseSeen, ControlSeen, FrameEvent, FrameParser, PayloadSeen
+from debbie_otel.core.frame_events import CloseSeen, ControlSeen, FrameEvent, PayloadSeen
+from debbie_otel.core.frames import FrameParser
 from debbie_otel.core.handshake import Handshake, HandshakeObserver
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.plain import plain_frame

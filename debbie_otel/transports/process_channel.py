@@ -8,8 +8,9 @@ expected. Debbie's event loop may be another than the program's, which may have 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -20,7 +21,7 @@ from debbie_otel.core.handshake import Handshake
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import Call
 from debbie_otel.core.renaming import Renaming
-from debbie_otel.interceptor import SharedInterceptor, WebSocketInterceptor
+from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.channel import (
     ChannelError,
     Request,
@@ -28,6 +29,7 @@ from debbie_otel.intervention.channel import (
     RestartPlan,
 )
 from debbie_otel.onloop import call_on
+from debbie_otel.shared_interceptor import SharedInterceptor
 from debbie_otel.transports.addresses import Address, Upstream
 from debbie_otel.transports.answers import Answers
 from debbie_otel.transports.dialer import Dialer
@@ -84,7 +86,7 @@ class ProcessChannel:
 
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:
         """Send a request; see `Channel.request`. If that fails, so does its answer."""
-        with self._lock:
+        with self._caught_up():
             self._check_open()
             request = self._answers.new(replaces)
             self._watch()
@@ -98,27 +100,27 @@ class ProcessChannel:
 
     def hold(self, call: Call) -> None:
         """Hold back the server's answer to a request; see `Channel.hold`."""
-        with self._lock:
+        with self._caught_up():
             self._check_open()
             self._answers.hold(call)
             self._watch()
 
     def release(self, call: Call) -> None:
         """Let a held answer through; see `Channel.release`."""
-        with self._lock:
+        with self._caught_up():
             self._answers.release(call)
             self._watch()
 
     def answer(self, call: Call, result: Any) -> None:
         """Answer a held request in the server's place; see `Channel.answer`."""
-        with self._lock:
+        with self._caught_up():
             self._check_open()
             self._answers.answer(call, result)
             self._watch()
 
     def fail(self, call: Call, text: str) -> None:
         """Answer a held request with an error; see `Channel.fail`."""
-        with self._lock:
+        with self._caught_up():
             self._check_open()
             self._answers.fail(call, text)
             self._watch()
@@ -143,6 +145,7 @@ class ProcessChannel:
             observer,
             Renaming(),
             versioned=self._model.versioned,
+            numbered=self._model.numbered,
             on_end=self._sides.discard,
         )
         self._sides.add(side)
@@ -174,12 +177,19 @@ class ProcessChannel:
         await self._tasks.cancel()
 
     def _decide(self, payload: bytes) -> bytes | None:
-        with self._lock:
+        with self._caught_up():
             decided = self._answers.decide(payload)
             self._watch()
             return decided
 
     # -- inside ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _caught_up(self) -> Iterator[None]:
+        """Hold the lock; the model knows all that was sent and received."""
+        with self._lock:
+            self._interceptor.catch_up()
+            yield
 
     def _end_sides(self) -> None:
         for side in list(self._sides):
@@ -223,6 +233,7 @@ class ProcessChannel:
     def _tell(self, payload: bytes) -> None:
         now = self._interceptor.clock()
         self._interceptor.message_received(MessageDirection.SERVER_TO_CLIENT, payload, now)
+        self._interceptor.catch_up()
 
 
 def _handshake(request: HttpRequest | None) -> Handshake:

@@ -68,7 +68,7 @@ class Rehearsal:
         if message.type is MessageType.NOTIFICATION:
             self._own.send(payload)
             return Answer()
-        request = self._outstanding.new()
+        request = self._outstanding.new(numbered=type(message.id) is int)
         self._own.send(with_id(payload, request.id))
         answer = await request.answer
         if answer.error is not None:

@@ -33,7 +33,8 @@ class TapSide:
         own: The connection, open.
         interceptor: Observes it; speaks the client's dialect already.
         names: What the sessions are called on the server.
-        versioned: Whether requests have a `jsonrpc` member.
+        versioned: Whether requests have a `jsonrpc` member, and
+        numbered: whether their ids are numbers.
         on_end: Told once when it is over.
 
     """
@@ -45,12 +46,14 @@ class TapSide:
         names: Renaming,
         *,
         versioned: bool,
+        numbered: bool,
         on_end: Callable[[TapSide], None],
     ) -> None:
         self._own = own
         self._interceptor = interceptor
         self._names = names
         self._versioned = versioned
+        self._numbered = numbered
         self._on_end = on_end
         self._outstanding = Outstanding()
         self._idle: asyncio.TimerHandle | None = None
@@ -59,7 +62,7 @@ class TapSide:
 
     def request(self, method: str, params: Any) -> Request:
         """Send a request; raises ChannelError if it cannot be sent."""
-        request = self._outstanding.new()
+        request = self._outstanding.new(numbered=self._numbered)
         self._interceptor.connection.expect(request.id)
         try:
             self._send(encode_message(method, params, request.id, versioned=self._versioned))

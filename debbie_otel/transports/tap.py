@@ -24,8 +24,8 @@ from debbie_otel.core.rewrite import RequestRewriter
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.transports.addresses import Address, Upstream
 from debbie_otel.transports.dialer import Dialer
+from debbie_otel.transports.flow import ByteObserver
 from debbie_otel.transports.opening import ClientConnection
-from debbie_otel.transports.splice import ByteObserver
 from debbie_otel.transports.tasks import TaskSet
 
 __all__ = ["ByteObserver", "HostHeader", "Tap", "TapCounters", "TapLimits"]

@@ -14,7 +14,8 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from debbie_otel.core.deflate import DEFLATE_TAIL, DeflateParameters
-from debbie_otel.core.frames import CloseSeen, FrameEvent, FrameParser, PayloadSeen
+from debbie_otel.core.frame_events import CloseSeen, FrameEvent, PayloadSeen
+from debbie_otel.core.frames import FrameParser
 from debbie_otel.core.message import MessageDirection
 
 UP = MessageDirection.CLIENT_TO_SERVER

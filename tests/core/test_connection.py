@@ -652,6 +652,30 @@ def test_generic_session_takes_the_name_that_the_server_gives() -> None:
     assert len(stage.of(ev.SessionStarted)) == 2
 
 
+def test_a_turn_goes_on_in_the_session_that_the_server_names_meanwhile() -> None:
+    dialect = Dialect.from_toml(
+        """
+        name = "mine"
+        [session]
+        id = ["params.room"]
+        [[rule]]
+        role = "turn"
+        method = "ask"
+        """,
+        "mine.toml",
+    )
+    stage = Play(dialect)
+    stage.play(
+        """
+        >> {"id":1,"method":"ask","params":{}}
+        << {"method":"tick","params":{"room":"abc"}}
+        << {"id":1,"result":{}}
+        """
+    )
+    assert {event.session.id for event in stage.of(ev.MessageSeen)} == {"abc"}
+    assert [event.turn is not None for event in stage.of(ev.MessageSeen)] == [True, True, True]
+
+
 def test_a_users_own_dialect() -> None:
     dialect = Dialect.from_toml(
         """

@@ -8,8 +8,9 @@ import zlib
 
 import pytest
 
-from debbie_otel.core.deflate import HEAD, DeflateParameters
-from debbie_otel.core.frames import FrameParser, PayloadSeen, PayloadSkipped
+from debbie_otel.core.deflate import HEAD, TAIL, DeflateParameters
+from debbie_otel.core.frame_events import PayloadSeen, PayloadSkipped
+from debbie_otel.core.frames import FrameParser
 from debbie_otel.errors import InspectionError
 from tests.core.test_frames import TOO_LARGE, UP, frame, parse
 
@@ -41,7 +42,7 @@ def test_compression_goes_on_after_a_skipped_message(takeover: bool, wire_size: 
     for cuts in ([], list(range(0, len(data), 1013))):
         assert parse(data, cuts=cuts, deflate=parameters, limit=limit) == [
             PayloadSeen(UP, b"first again", True, True),
-            PayloadSkipped(UP, len(packed[1]), TOO_LARGE, large[:HEAD]),
+            PayloadSkipped(UP, len(packed[1]), TOO_LARGE, large[:HEAD], large[-TAIL:]),
             PayloadSeen(UP, large[-2000:] + b"last", True, True),
         ]
 
@@ -98,6 +99,6 @@ def test_final_deflate_blocks_in_a_skipped_message() -> None:
     later = zlib.compressobj(wbits=-15, zdict=b"seed" * 1000)
     data = frame(final, rsv=4) + frame(deflated(b"seedseed", later), rsv=4)
     assert parse(data, deflate=DeflateParameters(), limit=100) == [
-        PayloadSkipped(UP, len(final), TOO_LARGE, (b"seed" * 1000)[:HEAD]),
+        PayloadSkipped(UP, len(final), TOO_LARGE, b"seed" * (HEAD // 4), b"seed" * (TAIL // 4)),
         PayloadSeen(UP, b"seedseed", True, True),
     ]

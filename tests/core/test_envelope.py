@@ -6,8 +6,14 @@ import json
 
 import pytest
 
-from debbie_otel.core.envelope import encode_error, encode_message, members_of_batch, with_id
-from debbie_otel.core.message import MessageDirection, parse_payload
+from debbie_otel.core.envelope import (
+    encode_error,
+    encode_message,
+    members_of_batch,
+    stand_in,
+    with_id,
+)
+from debbie_otel.core.message import MessageDirection, MessageType, parse_head, parse_payload
 
 
 def test_messages_of_our_own() -> None:
@@ -22,6 +28,27 @@ def test_messages_of_our_own() -> None:
         "id": 3,
         "error": {"code": -1, "message": "no"},
     }
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"a":"xxx',
+        b'{"id":"a-b","result":{"a":"xxx',
+    ],
+)
+def test_a_stand_in_is_what_it_stands_for(head: bytes) -> None:
+    large = parse_head(head, 10**8, MessageDirection.CLIENT_TO_SERVER, 0)
+    assert large is not None
+    (small,) = parse_payload(stand_in(large), MessageDirection.CLIENT_TO_SERVER, 0)
+    assert (small.type, small.id, small.method, small.versioned) == (
+        large.type,
+        large.id,
+        large.method,
+        large.versioned,
+    )
+    body = "params" if small.type is MessageType.REQUEST else "result"
+    assert small.decoded(body) == {"left_out": "100000000 bytes on the wire"}
 
 
 @pytest.mark.parametrize("call_id", [0, "x", None, 1.5])

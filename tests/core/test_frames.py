@@ -14,15 +14,15 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CTRL_OPCODES, Frame, Opcode
 from websockets.streams import StreamReader
 
-from debbie_otel.core.deflate import HEAD, DeflateParameters
-from debbie_otel.core.frames import (
+from debbie_otel.core.deflate import HEAD, TAIL, DeflateParameters
+from debbie_otel.core.frame_events import (
     CloseSeen,
     ControlSeen,
     FrameEvent,
-    FrameParser,
     PayloadSeen,
     PayloadSkipped,
 )
+from debbie_otel.core.frames import FrameParser
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.errors import InspectionError
 
@@ -224,8 +224,8 @@ def test_a_message_above_the_limit_is_skipped_in_sync(mask: bool) -> None:
     fragments = frame(b"a" * 600, fin=False, mask=mask) + frame(b"b" * 600, 0, mask=mask)
     data = frame(large, mask=mask) + fragments + frame(b"!", 9, mask=mask) + frame(small, mask=mask)
     expected = [
-        PayloadSkipped(UP, 1001, TOO_LARGE, large[:HEAD]),
-        PayloadSkipped(UP, 1200, TOO_LARGE, b"a" * HEAD),
+        PayloadSkipped(UP, 1001, TOO_LARGE, large[:HEAD], large[-TAIL:]),
+        PayloadSkipped(UP, 1200, TOO_LARGE, b"a" * HEAD, b"b" * TAIL),
         ControlSeen(UP, Opcode.PING, b"!"),
         PayloadSeen(UP, small, True),
     ]
@@ -238,7 +238,7 @@ def test_a_control_frame_inside_a_skipped_message_is_seen() -> None:
     for cut in range(len(data)):
         assert parse(data, cuts=[cut], limit=10) == [
             ControlSeen(UP, Opcode.PING, b"ping"),
-            PayloadSkipped(UP, 40, TOO_LARGE, b"x" * 20 + b"z" * 20),
+            PayloadSkipped(UP, 40, TOO_LARGE, *[b"x" * 20 + b"z" * 20] * 2),
             PayloadSeen(UP, b"end", True),
         ]
 

@@ -160,11 +160,13 @@ def test_no_extension() -> None:
     [
         ([(UP, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")], "no HTTP/1.1"),
         ([(UP, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")], "no HTTP/1.1"),
+        ([(UP, b"GET / HTTP/1.0\r\n\r\n")], "HTTP/1.0"),
+        ([(UP, UPGRADE), (DOWN, b"HTTP/1.0 501 No\r\n\r\n")], "HTTP/1.0"),
         ([(UP, b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")], "CONNECT"),
         ([(UP, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 2 * MAX_HEAD_SIZE)], "no HTTP/1.1"),
         (
             [(UP, UPGRADE), (DOWN, SWITCH.replace(b"WebSocket", b"h2c"))],
-            "an upgrade to h2c, not to websocket",
+            "an upgrade to another protocol than websocket",
         ),
         (
             [
@@ -175,7 +177,7 @@ def test_no_extension() -> None:
                     b"client_max_window_bits=16\r\n\r\n",
                 ),
             ],
-            "client_max_window_bits=16",
+            "bad client_max_window_bits",
         ),
         ([(UP, UPGRADE), (DOWN, SWITCH[:-2] + b"Sec-WebSocket-Extensions: =\r\n\r\n")], "Extens"),
         ([(UP, UPGRADE)] + [(UP, b"x" * 1000)] * (MAX_PENDING_SIZE // 1000 + 1), "too many bytes"),
@@ -186,3 +188,34 @@ def test_what_cannot_be_followed_is_an_inspection_error(
 ) -> None:
     with pytest.raises(InspectionError, match=reason):
         observe(transcript)
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [
+        [(UP, b"GET /?token=hush HTTP\r\n\r\n")],
+        [(UP, b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization : hush\r\n\r\n")],
+        [(UP, b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: hush\x00\r\n\r\n")],
+        [(UP, UPGRADE), (DOWN, b"HTTP/1.1 hush\r\n\r\n")],
+        [(UP, UPGRADE), (DOWN, SWITCH.replace(b"WebSocket", b"hush"))],
+        [(UP, UPGRADE), (DOWN, SWITCH[:-2] + b"Sec-WebSocket-Extensions: hush=(\r\n\r\n")],
+        [
+            (UP, UPGRADE),
+            (
+                DOWN,
+                SWITCH[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate; "
+                b"client_max_window_bits=hush\r\n\r\n",
+            ),
+        ],
+        [
+            (UP, b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            (UP, b"1\r\nahush"),
+        ],
+    ],
+)
+def test_the_reason_quotes_nothing_of_the_wire(transcript: Transcript) -> None:
+    """It is logged, and an attribute of a metric."""
+    with pytest.raises(InspectionError) as caught:
+        observe(transcript)
+    assert "hush" not in str(caught.value)
+    assert not str(caught.value).endswith(":")

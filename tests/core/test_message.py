@@ -210,6 +210,45 @@ def test_the_beginning_of_a_message_may_tell_what_it_is(head: bytes, kind: Messa
     assert message.decoded("params") is None
 
 
+@pytest.mark.parametrize(
+    ("head", "tail", "kind", "call_id"),
+    [
+        (b'{"result":{"a":"x', b'x"},"jsonrpc":"2.0","id":7}', MessageType.RESPONSE, 7),
+        (b'{"jsonrpc":"2.0","result":[1', b' ] , "id" : "a-b" } ', MessageType.RESPONSE, "a-b"),
+        (
+            b'{"method":"m","params":{"a":"x',
+            b'x"},"id":7,"jsonrpc":"2.0"}',
+            MessageType.REQUEST,
+            7,
+        ),
+        (b'{"id":"7","jsonrpc":"2.0","result":"x', b"", MessageType.RESPONSE, "7"),
+    ],
+)
+def test_the_id_may_come_at_the_end(
+    head: bytes, tail: bytes, kind: MessageType, call_id: object
+) -> None:
+    """The MCP SDK for TypeScript, rpc-websockets and others write it there."""
+    message = parse_head(head, 10**8, C2S, 7, tail)
+    assert message is not None
+    assert (message.type, message.id, message.versioned) == (kind, call_id, True)
+    assert message.method == ("m" if kind is MessageType.REQUEST else None)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b'x","id":7}}',  # of an object inside
+        b'x\\",\\"id\\":7"}',  # within a string
+        b'"},"id":{"a":7}}',
+        b'"},"id":7}]',  # of a batch
+        b'"}}',
+        b"",
+    ],
+)
+def test_an_end_without_the_id_is_left_alone(tail: bytes) -> None:
+    assert parse_head(b'{"jsonrpc":"2.0","result":{"a":"x', 1, C2S, 7, tail) is None
+
+
 def test_a_beginning_that_does_not_tell_is_left_alone() -> None:
     assert parse_head(b'{"result":{"a":"xxx', 1, C2S, 7) is None
     assert parse_head(b"\x00\x01", 1, C2S, 7) is None

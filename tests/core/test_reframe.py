@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Opcode
 
 from debbie_otel.core.deflate import DeflateParameters
-from debbie_otel.core.frames import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
+from debbie_otel.core.frame_events import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.reframe import Reframer
 from tests.core.reframed import DOWN, UP, Decider, Sender, Sent, parser, receive

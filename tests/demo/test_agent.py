@@ -8,8 +8,6 @@ import os
 import re
 import signal
 import sys
-import urllib.error
-import urllib.request
 from typing import Any
 
 import pytest
@@ -177,32 +175,6 @@ async def test_an_unknown_session_is_that_of_the_socket() -> None:
             await say(client, session_id, "go")
 
 
-@pytest.mark.parametrize(
-    ("sent", "answer"),
-    [
-        ("not json", (None, -32700, "Parse error")),
-        ("[]", (None, -32600, "Invalid Request")),
-        ('{"id": 99, "method": "echo"}', (99, -32600, "Invalid Request")),
-        ('{"jsonrpc": "2.0", "id": 1, "method": 7}', (1, -32600, "Invalid Request")),
-        ('{"jsonrpc": "2.0", "id": 1, "method": "nope"}', (1, -32601, "Method not found")),
-        (
-            '{"jsonrpc": "2.0", "id": 1, "method": "echo", "params": [1]}',
-            (1, -32602, "Invalid params: Missing required parameter or invalid format: message"),
-        ),
-    ],
-)
-async def test_errors(sent: str, answer: tuple[int | None, int, str]) -> None:
-    call_id, code, text = answer
-    async with ScriptedAgent() as agent, AgentClient(agent.url) as client:
-        assert client._connection is not None
-        await client._connection.send(sent)
-        assert await client.receive() == {
-            "jsonrpc": "2.0",
-            "id": call_id,
-            "error": {"code": code, "message": text},
-        }
-
-
 async def test_a_message_as_a_notification_gets_no_answer() -> None:
     async with ScriptedAgent([], speed=FAST) as agent, AgentClient(agent.url) as client:
         params = {"sessionId": await start(client), "message": "go"}
@@ -235,17 +207,6 @@ async def test_other_methods() -> None:
         }
         with pytest.raises(CallFailed, match="0: Unknown command: nope"):
             await client.call("dispatchCommand", sessionId=session_id, command="/nope")
-
-
-async def test_another_path_is_not_found() -> None:
-    async with ScriptedAgent() as agent:
-        request = f"http://127.0.0.1:{agent.port}/other"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            await asyncio.to_thread(opener.open, request, None, 5)
-        with caught.value as answer:
-            assert answer.code == 404
-            assert answer.read() == b"the agent is at /ws\n"
 
 
 async def test_speed_scales_what_takes_time() -> None:

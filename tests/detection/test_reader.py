@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from debbie_otel import semconv
 from debbie_otel.detection.control import PREFIX, ControlMetrics
 from debbie_otel.detection.reader import MAX_WINDOWS, DetectorReader, Point
-from debbie_otel.detection.vitals import Reading
+from debbie_otel.detection.readings import Reading
 from tests.detection.judged import Judged
 
 READING = Reading("silence", 1.0, "", 0, "silent")

@@ -21,9 +21,9 @@ from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.script import Fault, ToolCall, Turn, error_burst
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
+from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.runner import LiveRunner
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.detection.vitals import Reading
 from debbie_otel.failopen import FailOpen
 from tests.integration.proxied import Proxied, config, proxied
 from tests.play import C2S, S2C, Play

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from websockets.asyncio.server import ServerConnection
 
@@ -56,21 +56,21 @@ class AiWhispererServer(ScriptedAgent):
         with self._affliction.connected(connection):
             await super()._serve(connection)
 
-    async def _answer(self, socket: Any, text: str | bytes) -> Params | None:
-        frozen, connection = self._affliction.frozen, socket.connection
-        answer = None if connection in frozen else await super()._answer(socket, text)
+    async def _answer(self, connection: ServerConnection, text: str | bytes) -> Params | None:
+        frozen = self._affliction.frozen
+        answer = None if connection in frozen else await super()._answer(connection, text)
         if connection in frozen:
             await connection.wait_closed()
             return None
         return answer
 
-    async def _begin(self, socket: Any, params: Params) -> Params:
+    async def _begin(self, connection: ServerConnection, params: Params) -> Params:
         self._mind.treat(Cure.RESTART)
-        return await self._start_session(socket, params)
+        return await self._start_session(connection, params)
 
-    async def _end(self, socket: Any, params: Params) -> Params:
+    async def _end(self, connection: ServerConnection, params: Params) -> Params:
         self._mind.treat(Cure.CANCEL)
-        return await self._stop_session(socket, params)
+        return await self._stop_session(connection, params)
 
     def turn_for(self, number: int, message: str) -> script.Turn:
         """Tell the steps of a turn as a whole, as this server does."""

@@ -19,7 +19,7 @@ from debbie_otel.report.collector import SessionCollector
 from debbie_otel.report.facts import SessionFacts, Step
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.report.readback import read_sessions, trace_files
-from debbie_otel.telemetry.exporters import FileSpanExporter
+from debbie_otel.telemetry.file_exporters import FileSpanExporter
 from debbie_otel.telemetry.recorder import RecorderOptions
 from tests.intervention.attempts import NOW, attempt
 from tests.play import DATA, SECOND, Play

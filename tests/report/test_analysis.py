@@ -62,7 +62,8 @@ def test_response_times() -> None:
     steps = [step(took=n / 100) for n in range(1, 101)]
     steps += [step(name="rare", took=2.0, outcome="failed")]
     steps += [step(name="cut", took=9.0, outcome="aborted")]
-    steps += [step(kind="tool", name="read")]
+    steps += [step(kind="tool", name="read"), step(kind="tool", name="told", timed=False)]
+    assert [times.method for times in response_times(steps, "tool")] == ["read"]
     ask, rare, cut = response_times(steps)
     assert (ask.method, ask.calls, ask.errors) == ("ask", 100, 0)
     assert (ask.p50, ask.p95, ask.slowest) == pytest.approx((0.505, 0.9505, 1.0))

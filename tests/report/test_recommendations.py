@@ -110,7 +110,7 @@ def test_errors() -> None:
     ]
     found = only(facts(*calls, *failed))
     assert found.text.startswith(
-        "Call ask failed 4 of 16 times (3 500, 1 429, last: too many): correct the cause"
+        "Call ask failed 4 of 16 times (3x 500, 1x 429, last: too many): correct the cause"
     )
     assert found.evidence["errors"] == {"429": 1, "500": 3}
     assert recommend(facts(*calls, *calls, *failed), (), NOW) == ()  # one in seven

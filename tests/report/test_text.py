@@ -74,6 +74,9 @@ def test_a_report_reads(history: InterventionHistory) -> None:
     assert cells(interventions)[-2][3:] == ["success", "The agent went on.", "conn-A", "2.5 s"]
     assert "- Tool list_files was called 9 times with the same arguments" in text
     assert cells(section(text, "Response times"))[-1][0] == "initialize"
+    assert cells(section(text, "Tool times"))[-1] == [
+        "list_files", "9", "0", "500 ms", "500 ms", "500 ms"
+    ]  # fmt: skip
     assert cells(section(text, "Last messages"))[-2][1:4] == [
         "client->server",
         "request",
@@ -85,6 +88,22 @@ def test_a_report_on_nothing() -> None:
     text = render_text(Report(created_ns=0, sessions=()))
     assert "None so far." in section(text, "Interventions")
     assert "Nothing stands out." in section(text, "Recommendations")
+
+
+def test_short_times_are_told_apart() -> None:
+    watched, live = reporter()
+    watched.play(
+        """
+        >> {"jsonrpc":"2.0","id":20,"method":"quick"}
+        +0.0004
+        << {"jsonrpc":"2.0","id":20,"result":{}}
+        >> {"jsonrpc":"2.0","id":21,"method":"prompt"}
+        +0.0125
+        << {"jsonrpc":"2.0","id":21,"result":{}}
+        """
+    )
+    slowest = {row[0]: row[-1] for row in cells(section(live.text(), "Response times"))}
+    assert (slowest["quick"], slowest["prompt"]) == ("0.4 ms", "12 ms")
 
 
 def test_content_only_where_it_is_captured() -> None:

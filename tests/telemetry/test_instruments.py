@@ -9,12 +9,15 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from debbie_otel.core.events import MessageSeen
 from debbie_otel.core.message import MessageDirection, parse_payload
 from debbie_otel.core.model import SessionInfo
-from debbie_otel.telemetry.instruments import Instruments, Names
+from debbie_otel.telemetry.alert_instruments import AlertInstruments
+from debbie_otel.telemetry.instruments import Instruments
 from tests.play import Play, recording
 from tests.telemetry.spantree import Recorded
 
 
-def collected(instruments: Instruments) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
+def collected(
+    instruments: Instruments | AlertInstruments,
+) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     instruments.register(provider.get_meter("debbie_otel"))
@@ -27,13 +30,6 @@ def collected(instruments: Instruments) -> dict[str, list[tuple[Any, dict[str, A
     }
     provider.shutdown()
     return found
-
-
-def test_names_beyond_the_limit_are_other() -> None:
-    names = Names(2, ["known"])
-    assert [names(name) for name in ("a", "b", "c", "a", "known", "d")] == [
-        "a", "b", "_OTHER", "a", "known", "_OTHER",
-    ]  # fmt: skip
 
 
 def test_metrics_of_a_recording_agree_with_its_messages() -> None:

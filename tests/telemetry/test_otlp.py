@@ -31,8 +31,8 @@ from opentelemetry.trace import (
 
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.telemetry.attributes import SharedAttributes
-from debbie_otel.telemetry.otlp import encode_spans
 from debbie_otel.telemetry.otlp_json import span_lines
+from debbie_otel.telemetry.otlp_protobuf import encode_spans
 from debbie_otel.telemetry.spans import OpenSpan, Origin, readable
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -21,15 +21,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
-from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry.attributes import SharedAttributes
-from debbie_otel.telemetry.exporters import (
-    FileSpanExporter,
-    GrpcSpanExporter,
-    HttpSpanExporter,
-)
+from debbie_otel.telemetry.file_exporters import FileSpanExporter
+from debbie_otel.telemetry.otlp_exporters import GrpcSpanExporter, HttpSpanExporter
 from debbie_otel.telemetry.spans import SpanWriter
-from debbie_otel.telemetry.spool import SpoolOptions, SpoolProcessor
+from debbie_otel.telemetry.spool import SpoolProcessor
+from debbie_otel.telemetry.spool_options import SpoolOptions
 from tests.telemetry.collector import (
     GrpcCollector,
     HttpCollector,
@@ -333,17 +330,3 @@ def test_many_threads_lose_nothing(tmp_path: Path) -> None:
         thread.join()
     processor.shutdown()
     assert sorted(name for batch in gate.batches for name in batch) == sorted(names(4000))
-
-
-def test_options_from_the_environment() -> None:
-    options = SpoolOptions.from_environ(
-        {
-            "OTEL_BSP_MAX_QUEUE_SIZE": "100",
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "300",
-            "OTEL_BSP_SCHEDULE_DELAY": "250",
-        }
-    )
-    assert (options.queue, options.batch, options.delay) == (100, 100, 0.25)
-    assert SpoolOptions.from_environ({"OTEL_BSP_SCHEDULE_DELAY": ""}) == SpoolOptions()
-    with pytest.raises(ConfigurationError, match="OTEL_BSP_MAX_QUEUE_SIZE: 'many'"):
-        SpoolOptions.from_environ({"OTEL_BSP_MAX_QUEUE_SIZE": "many"})

@@ -17,9 +17,9 @@ from websockets.sync import server as sync_server
 
 from debbie_otel.clock import wall_clock
 from debbie_otel.core import events as ev
-from debbie_otel.dialects import builtin_dialects
+from debbie_otel.dialects import Dialects, builtin_dialects
 from debbie_otel.failopen import FailOpen
-from debbie_otel.interceptor import Dialects, WebSocketInterceptor
+from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.transports.websocket import InterceptingWebSocket
 from tests.play import C2S, S2C, stories

@@ -62,7 +62,9 @@ async def watched(stage: Scene, session: str) -> AsyncIterator[RecoveryWatch]:
 async def execute(stage: Scene, watch: RecoveryWatch, strategy: str) -> Done:
     interventions = stage.it.debbie.interventions
     assert interventions is not None
-    return await interventions.executor.execute(watch.alert, strategy, 0, watch)
+    return await interventions.executor.execute(
+        watch.alert, strategy, 0, watch, watch.alert.fired_ns
+    )
 
 
 def contents(folder: Path) -> bytes:

@@ -28,7 +28,14 @@ from debbie_otel import DebbieInstrumentor
 from debbie_otel.config import Config, load_config
 from debbie_otel.errors import ConfigurationError
 from tests.telemetry.test_borrowed import Program
-from tests.transports.pairs import TIMEOUT, asyncio_ends, legacy_ends, sync_ends, trio_ends
+from tests.transports.pairs import (
+    TIMEOUT,
+    asyncio_ends,
+    eventually,
+    legacy_ends,
+    sync_ends,
+    trio_ends,
+)
 
 ORIGINAL = vars(Protocol)["__init__"]
 
@@ -103,12 +110,16 @@ async def test_both_ends_of_a_call_are_observed(
     assert len({(span.attributes or {})["debbie.connection.id"] for span in calls(program)}) == 2
 
 
+def messages(program: Program) -> int:
+    return sum(int(point.value) for point in program.metrics().get("debbie.messages", ()))
+
+
 async def test_metrics_of_both_ends(debbie: DebbieInstrumentor, program: Program) -> None:
     async with server() as url, connect(url, proxy=None) as connection:
         await connection.send(request(1))
         await connection.recv()
+        await eventually(lambda: messages(program) == 4)
         found = program.metrics()
-    assert sum(point.value for point in found["debbie.messages"]) == 4
     assert [point.count for point in found["rpc.client.call.duration"]] == [1]
     assert [point.count for point in found["rpc.server.call.duration"]] == [1]
     debbie.uninstrument()

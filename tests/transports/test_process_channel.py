@@ -43,11 +43,13 @@ class Scene:
         return interceptor.channel
 
     def call(self, call_id: int) -> Call:
-        calls = [
-            c for connection in self.debbie.monitor.connections for c in connection.pending_calls
-        ]
-        (found,) = [call for call in calls if call.id == call_id]
+        (found,) = [call for call in self.calls() if call.id == call_id]
         return found
+
+    def calls(self) -> list[Call]:
+        """Return the open requests."""
+        self.debbie.catch_up()
+        return [c for model in self.debbie.monitor.connections for c in model.pending_calls]
 
     async def ask(self, call_id: int, method: str = "work") -> None:
         """Have the program send a request, and the server read it."""
@@ -64,11 +66,11 @@ class Scene:
         return json.loads(await asyncio.wait_for(self.client.recv(), TIMEOUT))
 
 
-def result(call_id: int | str, value: Any = None) -> dict[str, Any]:
+def result(call_id: Any, value: Any = None) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": call_id, "result": value or {}}
 
 
-def error(call_id: int | str) -> dict[str, Any]:
+def error(call_id: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": call_id, "error": {"code": -32000, "message": "no"}}
 
 
@@ -170,8 +172,7 @@ async def test_messages_go_in_order_and_between_those_of_the_program(scene: Scen
 async def test_the_model_knows_it_as_ours(scene: Scene) -> None:
     request = scene.channel.request("nudge", {})
     await scene.read()
-    calls = [c for m in scene.debbie.monitor.connections for c in m.pending_calls]
-    assert [(call.id, call.injected) for call in calls] == [(request.id, True)]
+    assert [(call.id, call.injected) for call in scene.calls()] == [(request.id, True)]
 
 
 async def test_the_end_of_the_connection_is_the_end_of_the_wait(scene: Scene) -> None:

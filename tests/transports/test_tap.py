@@ -167,7 +167,7 @@ async def test_a_message_of_64_mib_passes_uninspected_and_the_next_is_inspected(
         await it.passes(frame(large, Opcode.BINARY))
         await it.passes(frame(b"next"))
         assert it.watcher.events[1:] == [
-            PayloadSkipped(UP, size, "larger than the inspection limit", large[:512]),
+            PayloadSkipped(UP, size, "larger than the inspection limit", large[:512], large[-160:]),
             PayloadSeen(UP, b"next", True),
         ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,7 +26,7 @@ from websockets.exceptions import (
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
-from tests.transports.pairs import TIMEOUT, Pair, asyncio_ends, eventually, gated, make
+from tests.transports.pairs import TIMEOUT, Ear, Pair, asyncio_ends, eventually, gated, make
 
 KINDS = [(role, wrapped) for role in ("client", "server") for wrapped in (False, True)]
 
@@ -303,6 +304,22 @@ async def test_invalid_text_in_fragments(pair: Pair) -> None:
     assert await anext(streaming) == "ok"
     with pytest.raises(ConnectionClosedError):
         await anext(streaming)
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+async def test_an_answer_too_large_to_look_at_ends_its_call(fragmented: bool) -> None:
+    answer = '{"result":{"x":"' + "y" * 2000 + '"},"jsonrpc":"2.0","id":7}'
+    async with asyncio.timeout(2 * TIMEOUT), asyncio_ends() as (client, server):
+        pair = make(client, server, "client", wrapped=True, ear=Ear(max_message_size=500))
+        await pair.subject.send('{"jsonrpc":"2.0","id":7,"method":"m"}')
+        await pair.peer.recv()
+        await pair.peer.send([answer[:900], answer[900:-3], answer[-3:]] if fragmented else answer)
+        assert await pair.subject.recv() == answer
+        assert pair.ear.stories()[-1] == "call m completed"
+        mark, recorded = pair.ear.heard[-1]
+        left_out = {"left_out": f"{len(answer)} bytes on the wire"}
+        assert mark == "<<"
+        assert json.loads(recorded) == {"jsonrpc": "2.0", "id": 7, "result": left_out}
 
 
 @options(max_size=100)
