@@ -1,4 +1,4 @@
-"""The public metrics of one service.
+"""The public metrics of what is on the wire of one service.
 
 Attributes are bounded: names that come from the wire (methods, tools, agents) are taken up to a
 limit each, the rest is `_OTHER`; the methods that a dialect knows always have their place. There
@@ -8,7 +8,6 @@ is never a session or request id on a metric.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
 
 import msgspec
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -17,27 +16,16 @@ from debbie_otel import semconv
 from debbie_otel.core.events import MessageSeen
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import Call, SessionInfo, Tool, Turn
-from debbie_otel.telemetry.aggregate import Histograms, Key, PassedSeries, Series, Sums
-
-
-class Names:
-    """Lets the first `limit` names through besides those known from the start."""
-
-    def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
-        self._names = {name: name for name in known}
-        self._room = limit
-
-    def __call__(self, name: str) -> str:
-        """Return the name, or `_OTHER`."""
-        found = self._names.get(name)
-        if found is not None:
-            return found
-        if self._room <= 0:
-            return semconv.OTHER
-        self._room -= 1
-        name = name[:128]
-        self._names[name] = name
-        return name
+from debbie_otel.telemetry.aggregate import (
+    Histograms,
+    Key,
+    KeyToAttributes,
+    PassedSeries,
+    Series,
+    Sums,
+    named,
+)
+from debbie_otel.telemetry.names import Names
 
 
 class OpenCalls(msgspec.Struct, frozen=True):
@@ -45,25 +33,6 @@ class OpenCalls(msgspec.Struct, frozen=True):
 
     count: int = 0
     oldest_age: float = 0.0
-
-
-class InterventionFacts(Protocol):
-    """What is measured of an intervention: an `InterventionRecord`."""
-
-    @property
-    def strategy(self) -> str: ...  # noqa: D102 - as there
-    @property
-    def alert_type(self) -> str: ...  # noqa: D102
-    @property
-    def result(self) -> str: ...  # noqa: D102
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-    @property
-    def ended_ns(self) -> int: ...  # noqa: D102
-    @property
-    def duration(self) -> float: ...  # noqa: D102
-    @property
-    def recovery_seconds(self) -> float | None: ...  # noqa: D102
 
 
 class Instruments:
@@ -92,7 +61,7 @@ class Instruments:
         open_calls: Callable[[], OpenCalls] = OpenCalls,
     ) -> None:
         self.sessions_active = 0
-        self.uninspected = Sums(lambda key: {semconv.UNINSPECTED_REASON: key[0]})
+        self.uninspected = Sums(named(semconv.UNINSPECTED_REASON))
         self._dialect = dialect
         self._open_calls = open_calls
         self._mcp = mcp
@@ -100,78 +69,39 @@ class Instruments:
         self._tools = Names(limit)
         self._agents = Names(limit)
         self._errors = Names(limit)
-        self._strategies = Names(limit)
-        self._alert_types = Names(limit)
         self._messages: dict[Key, list[int]] = {}
         # The same sums, and the series of calls without an error, by the names on the wire.
         self._message_sums: dict[Key, list[int]] = {}
         self._answered: dict[tuple[bool, str], Series | PassedSeries] = {}
-        self._alerts = Sums(_alert_attributes)
-        self._alerts_active = Sums(_alert_attributes)
-        self._tool_counts = Sums(
-            lambda key: {semconv.GEN_AI_TOOL_NAME: key[0], semconv.TOOL_OUTCOME: key[1]}
-        )
-        self._interventions = Sums(_intervention_attributes)
-        self._tool_loops = Sums(lambda key: {semconv.GEN_AI_TOOL_NAME: key[0]})
-        self._tokens = Sums(
-            lambda key: {semconv.GEN_AI_AGENT_NAME: key[0], semconv.GEN_AI_TOKEN_TYPE: key[1]}
-        )
+        self._tool_counts = Sums(named(semconv.GEN_AI_TOOL_NAME, semconv.TOOL_OUTCOME))
+        self._tokens = Sums(named(semconv.GEN_AI_AGENT_NAME, semconv.GEN_AI_TOKEN_TYPE))
         served, made = (
             (semconv.METRIC_MCP_SERVER_DURATION, semconv.METRIC_MCP_CLIENT_DURATION)
             if mcp
             else (semconv.METRIC_RPC_SERVER_DURATION, semconv.METRIC_RPC_CLIENT_DURATION)
         )
-        self._served = self._histogram(
-            served, "Calls, seen at their server.", self._call_attributes
-        )
-        self._made = self._histogram(made, "Calls, seen at their client.", self._call_attributes)
-        self._tool_time = self._histogram(
+        self._served = _durations(served, "Calls, seen at their server.", self._call_attributes)
+        self._made = _durations(made, "Calls, seen at their client.", self._call_attributes)
+        self._tool_time = _durations(
             semconv.METRIC_TOOL_DURATION,
             "Executions of tools, where the wire tells their times.",
-            lambda key: _without_none(
-                {semconv.GEN_AI_TOOL_NAME: key[0], semconv.ERROR_TYPE: key[1]}
-            ),
+            named(semconv.GEN_AI_TOOL_NAME, semconv.ERROR_TYPE),
         )
-        self._turn_time = self._histogram(
+        self._turn_time = _durations(
             semconv.METRIC_TURN_DURATION,
             "Turns of agents.",
-            lambda key: _without_none(
-                {
-                    semconv.GEN_AI_AGENT_NAME: key[0],
-                    semconv.TURN_OUTCOME: key[1],
-                    semconv.ERROR_TYPE: key[2],
-                }
-            ),
+            named(semconv.GEN_AI_AGENT_NAME, semconv.TURN_OUTCOME, semconv.ERROR_TYPE),
         )
-        self._session_time = self._histogram(
+        self._session_time = _durations(
             semconv.METRIC_SESSION_DURATION,
             "Sessions, from start to end.",
-            lambda key: {semconv.SESSION_END_REASON: key[0]},
-        )
-
-        self._intervention_time = self._histogram(
-            semconv.METRIC_INTERVENTION_DURATION,
-            "Interventions, from the attempt to its outcome.",
-            _intervention_attributes,
-        )
-        self._recovery_time = self._histogram(
-            semconv.METRIC_RECOVERY_TIME,
-            "From an alert to the agent's first move after an intervention that helped.",
-            _intervention_attributes,
+            named(semconv.SESSION_END_REASON),
         )
 
     @property
     def histograms(self) -> list[Histograms]:
         """What a `MergingReader` is to collect."""
-        return [
-            self._served,
-            self._made,
-            self._tool_time,
-            self._turn_time,
-            self._session_time,
-            self._intervention_time,
-            self._recovery_time,
-        ]
+        return [self._served, self._made, self._tool_time, self._turn_time, self._session_time]
 
     def register(self, meter: Meter) -> None:
         """Offer the counters and levels to a meter."""
@@ -181,15 +111,6 @@ class Instruments:
             semconv.METRIC_IO, [self._message_bytes], "By", "Payload of messages, decompressed."
         )
         counter(semconv.METRIC_TOOLS, [self._tool_counts], "{execution}", "Executions of tools.")
-        counter(
-            semconv.METRIC_TOOL_LOOPS, [self._tool_loops], "{loop}", "Loops that alerts fired for."
-        )
-        counter(
-            semconv.METRIC_INTERVENTIONS,
-            [self._interventions],
-            "{intervention}",
-            "Attempts to help, and what came of them.",
-        )
         counter(semconv.METRIC_TOKENS, [self._tokens], "{token}", "Tokens that agents reported.")
         counter(
             semconv.METRIC_UNINSPECTED,
@@ -197,8 +118,6 @@ class Instruments:
             "{message}",
             "Messages that passed without a look.",
         )
-        counter(semconv.METRIC_ALERTS, [self._alerts], "{alert}", "Alerts that fired.")
-        gauge(semconv.METRIC_ALERTS_ACTIVE, [self._alerts_active], "{alert}", "Not resolved yet.")
         gauge(
             semconv.METRIC_SESSIONS_ACTIVE,
             [_level(lambda: self.sessions_active)],
@@ -293,37 +212,6 @@ class Instruments:
         self._tokens.add((name, "input"), input_tokens)
         self._tokens.add((name, "output"), output_tokens)
 
-    def alert(self, alert_type: str, severity: str, event: Literal["alert", "resolved"]) -> None:
-        """Count an alert that fired, or that is over."""
-        key = (alert_type, severity)
-        if event == "alert":
-            self._alerts.add(key)
-        self._alerts_active.add(key, 1 if event == "alert" else -1)
-
-    def tool_loop(self, tool: str) -> None:
-        """Count a loop by what repeats in it."""
-        self._tool_loops.add((self._tools(tool),))
-
-    def intervention(
-        self,
-        record: InterventionFacts,
-        trace_id: int = 0,
-        span_id: int = 0,
-    ) -> None:
-        """Count an attempt that has its outcome, and measure it unless nothing was done."""
-        strategy, alert_type = (
-            self._strategies(record.strategy),
-            self._alert_types(record.alert_type),
-        )
-        result, ended = record.result, record.ended_ns
-        self._interventions.add((strategy, alert_type, result, record.reason or None))
-        if result != "skipped":
-            key = (strategy, alert_type, result, None)
-            self._intervention_time.record(key, record.duration, trace_id, span_id, ended)
-        if record.recovery_seconds is not None:
-            recovered = (strategy, alert_type, None, None)
-            self._recovery_time.record(recovered, record.recovery_seconds, trace_id, span_id, ended)
-
     # -- what is collected -------------------------------------------------------------------
 
     def _message_counts(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -363,27 +251,6 @@ class Instruments:
         }
         return _without_none(attributes)
 
-    @staticmethod
-    def _histogram(
-        name: str, description: str, attributes: Callable[[Key], dict[str, str]]
-    ) -> Histograms:
-        return Histograms(name, "s", description, attributes)
-
-
-def _intervention_attributes(key: Key) -> dict[str, str]:
-    return _without_none(
-        {
-            semconv.INTERVENTION_STRATEGY: key[0],
-            semconv.ALERT_TYPE: key[1],
-            semconv.INTERVENTION_RESULT: key[2],
-            semconv.INTERVENTION_REASON: key[3],
-        }
-    )
-
-
-def _alert_attributes(key: Key) -> dict[str, str]:
-    return {semconv.ALERT_TYPE: key[0], semconv.ALERT_SEVERITY: key[1]}
-
 
 def _without_none(attributes: dict[str, str | None]) -> dict[str, str]:
     return {key: value for key, value in attributes.items() if value is not None}
@@ -391,3 +258,7 @@ def _without_none(attributes: dict[str, str | None]) -> dict[str, str]:
 
 def _level(read: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(read())]
+
+
+def _durations(name: str, description: str, attributes: KeyToAttributes) -> Histograms:
+    return Histograms(name, "s", description, attributes)
