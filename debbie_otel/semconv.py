@@ -166,3 +166,14 @@ DURATION_BUCKETS: Final = (
     1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 )  # fmt: skip
 """Seconds: MCP's convention, and three finer ones below for servers on the same machine."""
+
+TURN_BUCKETS: Final = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0,
+    60.0, 90.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+)  # fmt: skip
+"""Seconds, of turns and recoveries: finer about their usual length, and up to an hour."""
+
+SESSION_BUCKETS: Final = (
+    1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0,
+)  # fmt: skip
+"""Seconds, of sessions: up to a day."""

@@ -7,35 +7,41 @@ from dashboards.source.board import Board, service
 from dashboards.source.links import Traces
 from dashboards.source.panels import (
     GREEN,
-    ORANGE,
     RED,
-    YELLOW,
     Query,
     Row,
     bars,
+    flow,
     graph,
+    happened,
     number,
     quantiles,
+    tally,
+)
+from dashboards.source.shared import (
+    ERROR_STEPS,
+    EVERY,
+    RECOVERY_STEPS,
+    SERVICE,
+    WAIT_STEPS,
+    level,
+    traffic,
+    under_way,
 )
 from dashboards.source.tables import Column, grid
 
-_SERVICE = 'service_name=~"$service"'
-_TURNS = q.select(f"{q.TURN_TIME}_count", _SERVICE)
-_FAILED_TURNS = q.select(f"{q.TURN_TIME}_count", _SERVICE, q.FAILED_TURN)
-_CALLS = q.calls("count", _SERVICE)
-_FAILED_CALLS = q.calls("count", _SERVICE, f'{q.ERROR}!=""')
-_STALLS = q.select(q.ALERTS, _SERVICE, f'{q.ALERT}="session_stall"')
-_ALERTS = q.select(q.ALERTS, _SERVICE)
-_ACTIVE = q.select(q.ALERTS_ACTIVE, _SERVICE)
-_WORKED = q.select(q.INTERVENTIONS, _SERVICE, q.WORKED)
-_ATTEMPTED = q.select(q.INTERVENTIONS, _SERVICE, q.ATTEMPTED)
+_TURNS = q.select(f"{q.TURN_TIME}_count", SERVICE)
+_FAILED_TURNS = q.select(f"{q.TURN_TIME}_count", SERVICE, q.FAILED_TURN)
+_CALLS = q.calls("count", SERVICE)
+_FAILED_CALLS = q.calls("count", SERVICE, f'{q.ERROR}!=""')
+_STALLS = q.select(q.ALERTS, SERVICE, f'{q.ALERT}="session_stall"')
+_ALERTS = q.select(q.ALERTS, SERVICE)
+_ACTIVE = q.select(q.ALERTS_ACTIVE, SERVICE)
+_WORKED = q.select(q.INTERVENTIONS, SERVICE, q.WORKED)
+_ATTEMPTED = q.select(q.INTERVENTIONS, SERVICE, q.ATTEMPTED)
 
-_ERROR_STEPS = ((0.05, YELLOW), (0.2, RED))
-_RECOVERY_STEPS = ((0.0, RED), (0.5, ORANGE), (0.8, GREEN))
-_TURN_STEPS = ((30.0, YELLOW), (60.0, RED))
 
 _TRACES = Traces("Turns in Jaeger", (("gen_ai.operation.name", "'invoke_agent'"),))
-_EVERY = Traces("Traces in Jaeger")
 _ENDED = Traces("Ends of sessions in Jaeger", (("debbie.session.end_reason", q.END_REASON),))
 _FAILED_TRACES = Traces("Errors in Jaeger", (("error", "'true'"),))
 _STALL_TRACES = Traces("Stalled turns in Jaeger", (("debbie.alert.type", "'session_stall'"),))
@@ -45,25 +51,10 @@ def _now() -> Row:
     return Row(
         "Now",
         (
-            number(
-                "Sessions",
-                "Sessions that have begun and not ended.",
-                q.total(q.select(q.SESSIONS, _SERVICE)),
-                unit="short",
-            ),
-            number(
-                "Calls in flight",
-                "Requests that wait for their answer, both ways.",
-                q.total(q.select(q.PENDING, _SERVICE)),
-                unit="short",
-            ),
-            number(
-                "Oldest open call",
+            *under_way(
                 "How long the oldest unanswered request has waited. A stall is called after 30 s "
                 "of silence by default.",
-                f"max({q.select(q.OLDEST_PENDING, _SERVICE)})",
-                unit="s",
-                steps=((30.0, YELLOW), (60.0, RED)),
+                span=3,
             ),
             number(
                 "Open alerts",
@@ -72,31 +63,21 @@ def _now() -> Row:
                 unit="short",
                 steps=((1.0, RED),),
             ),
-            number(
-                "Turns",
-                "Turns that ended in the time shown.",
-                q.total(q.events(_TURNS, q.RANGE)),
-                unit="short",
-                decimals=0,
-            ),
+            tally("Turns", "Turns that ended in the time shown.", _TURNS),
             number(
                 "Error rate",
                 "Share of the calls that failed, in the time shown.",
-                q.share(
-                    q.total(q.events(_FAILED_CALLS, q.RANGE)), q.total(q.events(_CALLS, q.RANGE))
-                ),
+                q.share_of(_FAILED_CALLS, _CALLS, q.RANGE),
                 unit="percentunit",
-                steps=_ERROR_STEPS,
+                steps=ERROR_STEPS,
             ),
             number(
                 "Recovery rate",
                 "Share of the interventions after which the agent itself went on, of those that "
                 "were carried out, in the time shown.",
-                q.share(
-                    q.total(q.events(_WORKED, q.RANGE)), q.total(q.events(_ATTEMPTED, q.RANGE))
-                ),
+                q.share_of(_WORKED, _ATTEMPTED, q.RANGE),
                 unit="percentunit",
-                steps=_RECOVERY_STEPS,
+                steps=RECOVERY_STEPS,
             ),
             number(
                 "Debbies",
@@ -113,22 +94,22 @@ def _traffic() -> Row:
     return Row(
         "Turns and calls",
         (
-            graph(
+            flow(
                 "Turns",
                 "Turns that end, a second.",
-                Query(
-                    q.total(q.rate(_TURNS), q.SERVICE, q.TURN_OUTCOME),
-                    q.legend(q.SERVICE, q.TURN_OUTCOME),
-                ),
+                _TURNS,
+                q.SERVICE,
+                q.TURN_OUTCOME,
                 unit="ops",
                 links=(_TRACES,),
             ),
-            graph(
+            flow(
                 "Calls",
                 "Requests of clients that were answered, a second.",
-                Query(q.total(q.rate(_CALLS), q.SERVICE), q.legend(q.SERVICE)),
+                _CALLS,
+                q.SERVICE,
                 unit="reqps",
-                links=(_EVERY,),
+                links=(EVERY,),
             ),
             graph(
                 "Error rate",
@@ -148,28 +129,13 @@ def _traffic() -> Row:
                 "How long turns take",
                 "Quantiles over all agents; the dots are turns, and lead to their traces. The "
                 "objective is 60 s.",
-                *quantiles(q.select(f"{q.TURN_TIME}_bucket", _SERVICE), q.SERVICE),
+                *quantiles(q.select(f"{q.TURN_TIME}_bucket", SERVICE), q.SERVICE),
                 unit="s",
                 steps=((60.0, RED),),
                 links=(_TRACES,),
             ),
-            graph(
-                "Messages",
-                "Messages on the wire, a second.",
-                Query(
-                    q.total(q.rate(q.select(q.MESSAGES, _SERVICE)), q.SERVICE, q.DIRECTION),
-                    q.legend(q.SERVICE, q.DIRECTION),
-                ),
-                unit="mps",
-                links=(_EVERY,),
-            ),
-            graph(
-                "Sessions",
-                "Sessions that are open.",
-                Query(q.total(q.select(q.SESSIONS, _SERVICE), q.SERVICE), q.legend(q.SERVICE)),
-                unit="short",
-                links=(_EVERY,),
-            ),
+            traffic("Messages", "Messages on the wire, a second.", q.MESSAGES, "mps"),
+            level("Sessions", "Sessions that are open.", q.SESSIONS),
         ),
     )
 
@@ -179,73 +145,55 @@ def _wrong() -> Row:
     return Row(
         "What goes wrong, and what helps",
         (
-            graph(
+            happened(
                 "Stalls",
                 "Sessions that fell silent though they owed something, in each interval.",
-                Query(q.total(q.events(_STALLS, q.INTERVAL), q.SERVICE), q.legend(q.SERVICE)),
-                unit="short",
-                stacked=True,
+                _STALLS,
+                q.SERVICE,
                 links=(_STALL_TRACES,),
             ),
-            graph(
+            happened(
                 "Alerts",
                 "Alerts that fired in each interval, by type.",
-                Query(
-                    q.total(q.events(_ALERTS, q.INTERVAL), *by_type),
-                    q.legend(q.SERVICE, q.ALERT),
-                ),
-                unit="short",
-                stacked=True,
+                _ALERTS,
+                *by_type,
+                names=(q.SERVICE, q.ALERT),
                 links=(Traces("Alerts in Jaeger", (("debbie.alert.type", q.ALERT),)),),
             ),
             bars(
                 "Recovery rate by service",
                 "Share of the interventions that were carried out after which the agent went on.",
-                Query(
-                    q.share(
-                        q.total(q.events(_WORKED, q.RANGE), q.SERVICE),
-                        q.total(q.events(_ATTEMPTED, q.RANGE), q.SERVICE),
-                    ),
-                    q.legend(q.SERVICE),
-                ),
+                Query(q.share_of(_WORKED, _ATTEMPTED, q.RANGE, q.SERVICE), q.legend(q.SERVICE)),
                 unit="percentunit",
                 maximum=1,
-                steps=_RECOVERY_STEPS,
+                steps=RECOVERY_STEPS,
             ),
             grid(
                 "Services",
                 "One line a service, over the time shown; the name leads to its turns and calls.",
                 (q.SERVICE,),
                 (
-                    Column("sessions", q.total(q.select(q.SESSIONS, _SERVICE), q.SERVICE)),
-                    Column("turns", q.total(q.events(_TURNS, q.RANGE), q.SERVICE)),
+                    Column("sessions", q.total(q.select(q.SESSIONS, SERVICE), q.SERVICE)),
+                    Column("turns", q.counted(q.events(_TURNS, q.RANGE), q.SERVICE)),
                     Column(
                         "failed turns",
-                        q.share(
-                            q.total(q.events(_FAILED_TURNS, q.RANGE), q.SERVICE),
-                            q.total(q.events(_TURNS, q.RANGE), q.SERVICE),
-                        ),
+                        q.share_of(_FAILED_TURNS, _TURNS, q.RANGE, q.SERVICE),
                         "percentunit",
-                        _ERROR_STEPS,
+                        ERROR_STEPS,
                     ),
                     Column(
                         "turn p95",
                         q.quantile(
                             0.95,
-                            q.select(f"{q.TURN_TIME}_bucket", _SERVICE),
+                            q.select(f"{q.TURN_TIME}_bucket", SERVICE),
                             q.SERVICE,
                             window=q.RANGE,
                         ),
                         "s",
-                        _TURN_STEPS,
+                        WAIT_STEPS,
                     ),
-                    Column("alerts", q.total(q.events(_ALERTS, q.RANGE), q.SERVICE)),
-                    Column(
-                        "open alerts",
-                        q.total(_ACTIVE, q.SERVICE),
-                        "short",
-                        ((1.0, RED),),
-                    ),
+                    Column("alerts", q.counted(q.events(_ALERTS, q.RANGE), q.SERVICE)),
+                    Column("open alerts", q.total(_ACTIVE, q.SERVICE), "short", ((1.0, RED),)),
                 ),
                 link=(
                     "Turns and calls",
@@ -257,7 +205,7 @@ def _wrong() -> Row:
 
 
 def _sessions() -> Row:
-    times = q.select(f"{q.SESSION_TIME}_bucket", _SERVICE)
+    times = q.select(f"{q.SESSION_TIME}_bucket", SERVICE)
     return Row(
         "Sessions and agents",
         (
@@ -266,22 +214,15 @@ def _sessions() -> Row:
                 "Of the sessions that ended.",
                 *quantiles(times, q.SERVICE, shares=(0.5, 0.95), exemplars=False),
                 unit="s",
-                links=(_EVERY,),
+                links=(EVERY,),
             ),
-            graph(
+            happened(
                 "How sessions end",
                 "Sessions that ended in each interval, by reason: stopped by the client, the "
                 "connection went, Debbie was stopped.",
-                Query(
-                    q.total(
-                        q.events(q.select(f"{q.SESSION_TIME}_count", _SERVICE), q.INTERVAL),
-                        q.SERVICE,
-                        q.END_REASON,
-                    ),
-                    q.legend(q.SERVICE, q.END_REASON),
-                ),
-                unit="short",
-                stacked=True,
+                q.select(f"{q.SESSION_TIME}_count", SERVICE),
+                q.SERVICE,
+                q.END_REASON,
                 links=(_ENDED,),
             ),
             graph(
@@ -289,7 +230,7 @@ def _sessions() -> Row:
                 "Resident memory of the agent's process and its children, where Debbie runs on "
                 "the same machine.",
                 Query(
-                    f"max by ({q.SERVICE}, {q.INSTANCE}) ({q.select(q.AGENT_MEMORY, _SERVICE)})",
+                    f"max by ({q.SERVICE}, {q.INSTANCE}) ({q.select(q.AGENT_MEMORY, SERVICE)})",
                     q.legend(q.SERVICE, q.INSTANCE),
                 ),
                 unit="bytes",

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dashboards.source import promql as q
 from dashboards.source.board import Board, service, variable
-from dashboards.source.panels import GREEN, ORANGE, RED, YELLOW, Query, Row, bars, graph, number
+from dashboards.source.panels import (
+    GREEN,
+    ORANGE,
+    RED,
+    YELLOW,
+    Query,
+    Row,
+    bars,
+    graph,
+    happened,
+    number,
+    tally,
+)
 from dashboards.source.tables import Column, grid
 
 _HER = 'service_name=~"$service"'
@@ -71,21 +83,18 @@ def _now() -> Row:
                 unit="percentunit",
                 steps=((0.5, YELLOW), (0.9, RED)),
             ),
-            number(
+            tally(
                 "Spans lost",
                 "Spans that were dropped because the queue was full, in the time shown.",
-                q.total(q.events(_DROPPED, q.RANGE)),
-                unit="short",
-                decimals=0,
+                _DROPPED,
                 steps=((1.0, RED),),
             ),
-            number(
+            tally(
                 "Inspection errors",
                 "Failures of her own, in the time shown. Each costs telemetry, never a message.",
-                f"{q.total(q.events(_ERRORS, q.RANGE))} or vector(0)",
-                unit="short",
-                decimals=0,
+                _ERRORS,
                 steps=((1.0, RED),),
+                or_zero=True,
             ),
         ),
     )
@@ -133,7 +142,7 @@ def _cost() -> Row:
                 "In the time shown: accepted, refused because too many were open, or the "
                 "upstream could not be reached.",
                 Query(
-                    q.total(
+                    q.counted(
                         q.events(q.select(q.CONNECTIONS, *_WHERE), q.RANGE), q.CONNECTION_OUTCOME
                     ),
                     q.legend(q.CONNECTION_OUTCOME),
@@ -169,7 +178,7 @@ def _export() -> Row:
             graph(
                 "Failed exports",
                 "Exports that failed and were repeated, in each interval.",
-                Query(q.total(q.events(_FAILURES, q.INTERVAL), *_INSTANCE), _NAME),
+                Query(q.counted(q.events(_FAILURES, q.INTERVAL), *_INSTANCE), _NAME),
                 unit="short",
                 stacked=True,
             ),
@@ -188,25 +197,18 @@ def _export() -> Row:
                 "Failures of her own in each interval, by place. Each costs telemetry, never a "
                 "message.",
                 Query(
-                    q.total(q.events(_ERRORS, q.INTERVAL), q.INSTANCE, q.ERROR),
+                    q.counted(q.events(_ERRORS, q.INTERVAL), q.INSTANCE, q.ERROR),
                     f"{_NAME} {q.legend(q.ERROR)}",
                 ),
                 unit="short",
                 stacked=True,
             ),
-            graph(
+            happened(
                 "Messages that passed without a look",
                 "In each interval: too large, or in a form that is not understood.",
-                Query(
-                    q.total(
-                        q.events(q.select(q.UNINSPECTED, *_SAME), q.INTERVAL),
-                        q.SERVICE,
-                        q.UNINSPECTED_REASON,
-                    ),
-                    q.legend(q.SERVICE, q.UNINSPECTED_REASON),
-                ),
-                unit="short",
-                stacked=True,
+                q.select(q.UNINSPECTED, *_SAME),
+                q.SERVICE,
+                q.UNINSPECTED_REASON,
             ),
             grid(
                 "Debbies",
@@ -217,18 +219,17 @@ def _export() -> Row:
                     Column("CPU", q.total(_CPU, *_INSTANCE), "percentunit", ((0.8, RED),)),
                     Column("memory", q.total(q.select(q.MEMORY, *_WHERE), *_INSTANCE), "bytes"),
                     Column(
-                        "connections",
-                        q.total(q.select(q.CONNECTIONS_ACTIVE, *_WHERE), *_INSTANCE),
+                        "connections", q.total(q.select(q.CONNECTIONS_ACTIVE, *_WHERE), *_INSTANCE)
                     ),
                     Column(
                         "spans dropped",
-                        q.total(q.events(_DROPPED, q.RANGE), *_INSTANCE),
+                        q.counted(q.events(_DROPPED, q.RANGE), *_INSTANCE),
                         "short",
                         ((1.0, RED),),
                     ),
                     Column(
                         "spans spooled",
-                        q.total(q.events(_SPOOLED, q.RANGE), *_INSTANCE),
+                        q.counted(q.events(_SPOOLED, q.RANGE), *_INSTANCE),
                         "short",
                         ((1.0, ORANGE),),
                     ),

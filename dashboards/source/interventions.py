@@ -8,7 +8,6 @@ from dashboards.source import promql as q
 from dashboards.source.board import Board, service
 from dashboards.source.links import Traces
 from dashboards.source.panels import (
-    GREEN,
     ORANGE,
     RED,
     YELLOW,
@@ -17,22 +16,23 @@ from dashboards.source.panels import (
     alert_list,
     bars,
     graph,
+    happened,
     number,
     quantiles,
+    tally,
 )
+from dashboards.source.shared import RECOVERY_STEPS, SERVICE
 from dashboards.source.tables import Column, grid
 
-_SERVICE = 'service_name=~"$service"'
-_ALERTS = q.select(q.ALERTS, _SERVICE)
-_ACTIVE = q.select(q.ALERTS_ACTIVE, _SERVICE)
-_TRIED = q.select(q.INTERVENTIONS, _SERVICE, q.TRIED)
-_ATTEMPTED = q.select(q.INTERVENTIONS, _SERVICE, q.ATTEMPTED)
-_WORKED = q.select(q.INTERVENTIONS, _SERVICE, q.WORKED)
-_FAILED = q.select(q.INTERVENTIONS, _SERVICE, q.FAILED)
-_SKIPPED = q.select(q.INTERVENTIONS, _SERVICE, q.SKIPPED)
-_ESCALATED = q.select(q.INTERVENTIONS, _SERVICE, q.ESCALATED)
-_RECOVERY = q.select(f"{q.RECOVERY_TIME}_bucket", _SERVICE)
-_RECOVERY_STEPS = ((0.0, RED), (0.5, ORANGE), (0.8, GREEN))
+_ALERTS = q.select(q.ALERTS, SERVICE)
+_ACTIVE = q.select(q.ALERTS_ACTIVE, SERVICE)
+_TRIED = q.select(q.INTERVENTIONS, SERVICE, q.TRIED)
+_ATTEMPTED = q.select(q.INTERVENTIONS, SERVICE, q.ATTEMPTED)
+_WORKED = q.select(q.INTERVENTIONS, SERVICE, q.WORKED)
+_FAILED = q.select(q.INTERVENTIONS, SERVICE, q.FAILED)
+_SKIPPED = q.select(q.INTERVENTIONS, SERVICE, q.SKIPPED)
+_ESCALATED = q.select(q.INTERVENTIONS, SERVICE, q.ESCALATED)
+_RECOVERY = q.select(f"{q.RECOVERY_TIME}_bucket", SERVICE)
 
 _ALERT_TRACES = Traces("Turns with this alert in Jaeger", (("debbie.alert.type", q.ALERT),))
 _STRATEGY_TRACES = Traces(
@@ -52,9 +52,7 @@ _ESCALATION_TRACES = Traces(
 
 def _success(*by: str) -> str:
     """Return the share of the attempts after which the agent went on."""
-    return q.share(
-        q.total(q.events(_WORKED, q.RANGE), *by), q.total(q.events(_ATTEMPTED, q.RANGE), *by)
-    )
+    return q.share_of(_WORKED, _ATTEMPTED, q.RANGE, *by)
 
 
 def _now() -> Row:
@@ -69,20 +67,11 @@ def _now() -> Row:
                 steps=((1.0, RED),),
                 span=4,
             ),
-            number(
-                "Alerts",
-                "Alerts that fired in the time shown.",
-                q.total(q.events(_ALERTS, q.RANGE)),
-                unit="short",
-                decimals=0,
-                span=4,
-            ),
-            number(
+            tally("Alerts", "Alerts that fired in the time shown.", _ALERTS, span=4),
+            tally(
                 "Interventions",
                 "Attempts to help that were carried out, in the time shown.",
-                q.total(q.events(_TRIED, q.RANGE)),
-                unit="short",
-                decimals=0,
+                _TRIED,
                 span=4,
             ),
             number(
@@ -90,7 +79,7 @@ def _now() -> Row:
                 "Share of the attempts after which the agent itself went on, in the time shown.",
                 _success(),
                 unit="percentunit",
-                steps=_RECOVERY_STEPS,
+                steps=RECOVERY_STEPS,
                 span=4,
             ),
             number(
@@ -102,14 +91,13 @@ def _now() -> Row:
                 steps=((60.0, YELLOW), (300.0, RED)),
                 span=4,
             ),
-            number(
+            tally(
                 "Escalations",
                 "How often a person was told, in the time shown.",
-                f"{q.total(q.events(_ESCALATED, q.RANGE))} or vector(0)",
-                unit="short",
-                decimals=0,
+                _ESCALATED,
                 steps=((1.0, ORANGE),),
                 span=4,
+                or_zero=True,
             ),
         ),
     )
@@ -124,15 +112,12 @@ def _alerts() -> Row:
                 "The rules of this fleet that are pending or firing; each leads to its runbook.",
                 span=8,
             ),
-            graph(
+            happened(
                 "Alerts by type",
                 "Alerts of sessions that fired in each interval.",
-                Query(
-                    q.total(q.events(_ALERTS, q.INTERVAL), q.SERVICE, q.ALERT),
-                    q.legend(q.SERVICE, q.ALERT),
-                ),
-                unit="short",
-                stacked=True,
+                _ALERTS,
+                q.SERVICE,
+                q.ALERT,
                 links=(_ALERT_TRACES,),
             ),
             graph(
@@ -146,7 +131,7 @@ def _alerts() -> Row:
                 "Alerts, by type and severity",
                 "In the time shown.",
                 Query(
-                    q.total(q.events(_ALERTS, q.RANGE), q.SERVICE, q.ALERT, q.SEVERITY),
+                    q.counted(q.events(_ALERTS, q.RANGE), q.SERVICE, q.ALERT, q.SEVERITY),
                     q.legend(q.ALERT, q.SEVERITY),
                 ),
                 unit="short",
@@ -158,7 +143,7 @@ def _alerts() -> Row:
                 Query(_success(q.SERVICE, q.ALERT), q.legend(q.ALERT)),
                 unit="percentunit",
                 maximum=1,
-                steps=_RECOVERY_STEPS,
+                steps=RECOVERY_STEPS,
                 links=(_ALERT_TRACES,),
             ),
             bars(
@@ -167,7 +152,7 @@ def _alerts() -> Row:
                 Query(_success(q.SERVICE, q.STRATEGY), q.legend(q.STRATEGY)),
                 unit="percentunit",
                 maximum=1,
-                steps=_RECOVERY_STEPS,
+                steps=RECOVERY_STEPS,
                 links=(_STRATEGY_TRACES,),
             ),
         ),
@@ -178,15 +163,14 @@ def _interventions() -> Row:
     return Row(
         "Interventions",
         (
-            graph(
+            happened(
                 "Interventions, by strategy and result",
                 "Attempts that had their outcome in each interval.",
-                Query(
-                    q.total(q.events(_TRIED, q.INTERVAL), q.SERVICE, q.STRATEGY, q.RESULT),
-                    q.legend(q.STRATEGY, q.RESULT),
-                ),
-                unit="short",
-                stacked=True,
+                _TRIED,
+                q.SERVICE,
+                q.STRATEGY,
+                q.RESULT,
+                names=(q.STRATEGY, q.RESULT),
                 links=(_OUTCOME_TRACES,),
             ),
             graph(
@@ -202,7 +186,7 @@ def _interventions() -> Row:
                 "How long attempts take",
                 "From an attempt to its outcome.",
                 *quantiles(
-                    q.select(f"{q.INTERVENTION_TIME}_bucket", _SERVICE),
+                    q.select(f"{q.INTERVENTION_TIME}_bucket", SERVICE),
                     q.SERVICE,
                     q.STRATEGY,
                     shares=(0.5, 0.95),
@@ -214,7 +198,7 @@ def _interventions() -> Row:
                 "Why attempts failed",
                 "Attempts that failed in the time shown, by strategy and reason.",
                 Query(
-                    q.total(q.events(_FAILED, q.RANGE), q.SERVICE, q.STRATEGY, q.REASON),
+                    q.counted(q.events(_FAILED, q.RANGE), q.SERVICE, q.STRATEGY, q.REASON),
                     f"{q.legend(q.STRATEGY)}: {q.legend(q.REASON)}",
                 ),
                 unit="short",
@@ -225,22 +209,19 @@ def _interventions() -> Row:
                 "Why nothing was done",
                 "What policy, budget, or the state of a session forbade, in the time shown.",
                 Query(
-                    q.total(q.events(_SKIPPED, q.RANGE), q.SERVICE, q.ALERT, q.REASON),
+                    q.counted(q.events(_SKIPPED, q.RANGE), q.SERVICE, q.ALERT, q.REASON),
                     f"{q.legend(q.ALERT)}: {q.legend(q.REASON)}",
                 ),
                 unit="short",
                 steps=((1.0, YELLOW),),
                 links=(_REASON_TRACES,),
             ),
-            graph(
+            happened(
                 "Escalations",
                 "How often a person was told, in each interval.",
-                Query(
-                    q.total(q.events(_ESCALATED, q.INTERVAL), q.SERVICE, q.ALERT),
-                    q.legend(q.SERVICE, q.ALERT),
-                ),
-                unit="short",
-                stacked=True,
+                _ESCALATED,
+                q.SERVICE,
+                q.ALERT,
                 links=(_ESCALATION_TRACES,),
             ),
             _strategies(),
@@ -255,14 +236,10 @@ def _strategies() -> table.Panel:
         "What has helped against what, over the time shown.",
         by,
         (
-            Column("attempts", q.total(q.events(_TRIED, q.RANGE), *by)),
-            Column("success rate", _success(*by), "percentunit", _RECOVERY_STEPS),
-            Column("failed", q.total(q.events(_FAILED, q.RANGE), *by)),
-            Column(
-                "median time to recover",
-                q.quantile(0.5, _RECOVERY, *by, window=q.RANGE),
-                "s",
-            ),
+            Column("attempts", q.counted(q.events(_TRIED, q.RANGE), *by)),
+            Column("success rate", _success(*by), "percentunit", RECOVERY_STEPS),
+            Column("failed", q.counted(q.events(_FAILED, q.RANGE), *by)),
+            Column("median time to recover", q.quantile(0.5, _RECOVERY, *by, window=q.RANGE), "s"),
         ),
     )
 

@@ -116,6 +116,33 @@ def graph(
     return panel
 
 
+def flow(
+    title: str,
+    description: str,
+    selector: str,
+    *by: str,
+    unit: str,
+    names: Sequence[str] = (),
+    links: Sequence[Traces] = (),
+) -> timeseries.Panel:
+    """Return the rate of a counter by labels, of which `names` (all by default) name a series."""
+    asked = Query(q.total(q.rate(selector), *by), q.legend(*(names or by)))
+    return graph(title, description, asked, unit=unit, links=links)
+
+
+def happened(
+    title: str,
+    description: str,
+    selector: str,
+    *by: str,
+    names: Sequence[str] = (),
+    links: Sequence[Traces] = (),
+) -> timeseries.Panel:
+    """Return bars of how often something rare happened in each interval; else as `flow`."""
+    asked = Query(q.counted(q.events(selector, q.INTERVAL), *by), q.legend(*(names or by)))
+    return graph(title, description, asked, unit="short", stacked=True, links=links)
+
+
 def number(
     title: str,
     description: str,
@@ -124,11 +151,10 @@ def number(
     unit: str,
     span: int = 3,
     steps: Steps = (),
-    decimals: int | None = None,
     links: Sequence[Traces] = (),
 ) -> stat.Panel:
     """Return one big number, now or over the range, coloured by its thresholds."""
-    panel = (
+    return (
         stat.Panel()
         .title(title)
         .description(description)
@@ -144,9 +170,21 @@ def number(
         .color_mode(common_model.BigValueColorMode.VALUE)
         .data_links(data_links(links))
     )
-    if decimals is not None:
-        panel.decimals(decimals)
-    return panel
+
+
+def tally(
+    title: str,
+    description: str,
+    selector: str,
+    *,
+    span: int = 3,
+    steps: Steps = (),
+    or_zero: bool = False,
+) -> stat.Panel:
+    """Return how often something happened over the range; with `or_zero`, 0 where it never did."""
+    found = q.counted(q.events(selector, q.RANGE))
+    asked = f"{found} or vector(0)" if or_zero else found
+    return number(title, description, asked, unit="short", span=span, steps=steps)
 
 
 def bars(

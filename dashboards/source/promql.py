@@ -164,9 +164,24 @@ def total(expression: str, *by: str) -> str:
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
 
 
+def counted(expression: str, *by: str) -> str:
+    """Return the sum of `events` for people to read: `increase` extrapolates, to 1.14 stalls."""
+    return f"round({total(expression, *by)})"
+
+
 def share(part: str, whole: str) -> str:
     """Return part / whole of two sums: 0 without a part, nothing without a whole."""
     return f"(({part}) or ({whole}) * 0) / (({whole}) > 0)"
+
+
+def share_of(part: str, whole: str, window: str, *by: str) -> str:
+    """Return the share of what happened in a window that `part` selects, by labels."""
+    return share(total(events(part, window), *by), total(events(whole, window), *by))
+
+
+def quantile_of(q: float, increases: str, *by: str) -> str:
+    """Return a quantile of the increases of a histogram's buckets, by labels."""
+    return f"histogram_quantile({q:g}, {total(increases, 'le', *by)})"
 
 
 def quantile(q: float, buckets: str, *by: str, window: str = INTERVAL) -> str:
@@ -179,4 +194,4 @@ def quantile(q: float, buckets: str, *by: str, window: str = INTERVAL) -> str:
         window: How far back.
 
     """
-    return f"histogram_quantile({q:g}, {total(events(buckets, window), 'le', *by)})"
+    return quantile_of(q, events(buckets, window), *by)

@@ -85,7 +85,7 @@ def _grown(selector: str, window: str) -> str:
 
 
 def _recovery(window: str) -> str:
-    return q.share(_counted(_WORKED, window), _counted(_ATTEMPTED, window))
+    return q.share_of(_WORKED, _ATTEMPTED, window, q.SERVICE)
 
 
 def _slow(window: str) -> str:
@@ -146,7 +146,7 @@ SESSIONS: Final = (
     ),
     Rule(
         name="DebbieTurnsFailing",
-        value=q.share(_counted(_FAILED_TURNS, "15m"), _counted(_TURNS, "15m")),
+        value=q.share_of(_FAILED_TURNS, _TURNS, "15m", q.SERVICE),
         limit="> 0.2",
         also=f"{_counted(_TURNS, '15m')} >= 5",
         lasts="5m",

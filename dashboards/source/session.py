@@ -5,122 +5,105 @@ from __future__ import annotations
 from dashboards.source import promql as q
 from dashboards.source.board import AGENTS, METHODS, Board, service, variable
 from dashboards.source.links import Traces
-from dashboards.source.panels import RED, YELLOW, Query, Row, bars, graph, number, quantiles
+from dashboards.source.panels import (
+    RED,
+    YELLOW,
+    Query,
+    Row,
+    bars,
+    flow,
+    graph,
+    happened,
+    number,
+    quantiles,
+    tally,
+)
+from dashboards.source.shared import (
+    ERROR_STEPS,
+    EVERY,
+    SERVICE,
+    WAIT_STEPS,
+    level,
+    traffic,
+    under_way,
+)
 from dashboards.source.tables import Column, grid
 
-_SERVICE = 'service_name=~"$service"'
 _AGENT = f'{q.AGENT}=~"$agent"'
 _METHOD = q.of_method("$method")
 _MESSAGE = f'{q.RPC_METHOD}=~"|$method"'
-_TURNS = q.select(f"{q.TURN_TIME}_count", _SERVICE, _AGENT)
-_FAILED_TURNS = q.select(f"{q.TURN_TIME}_count", _SERVICE, _AGENT, q.FAILED_TURN)
-_CALLS = q.calls("count", _SERVICE, *_METHOD)
-_FAILED = q.calls("count", _SERVICE, *_METHOD, f'{q.ERROR}!=""')
+_TURNS = q.select(f"{q.TURN_TIME}_count", SERVICE, _AGENT)
+_FAILED_TURNS = q.select(f"{q.TURN_TIME}_count", SERVICE, _AGENT, q.FAILED_TURN)
+_CALLS = q.calls("count", SERVICE, *_METHOD)
+_FAILED = q.calls("count", SERVICE, *_METHOD, f'{q.ERROR}!=""')
 _BY_METHOD = (q.SERVICE, q.METHOD)
 
 _TURN = Traces("Turns of this agent in Jaeger", (("gen_ai.agent.name", q.AGENT),))
 _FAILED_TURN = Traces(
-    "Failed turns of this agent in Jaeger",
-    (
-        ("gen_ai.agent.name", q.AGENT),
-        ("error", "'true'"),
-    ),
+    "Failed turns of this agent in Jaeger", (("gen_ai.agent.name", q.AGENT), ("error", "'true'"))
 )
 _CALL = Traces("Calls of this method in Jaeger", (("rpc.method", q.METHOD),))
 _FAILED_CALL = Traces(
-    "Failed calls of this method in Jaeger",
-    (
-        ("rpc.method", q.METHOD),
-        ("error", "'true'"),
-    ),
+    "Failed calls of this method in Jaeger", (("rpc.method", q.METHOD), ("error", "'true'"))
 )
-_EVERY = Traces("Traces in Jaeger")
 _METHOD_NAME = q.legend(q.SERVICE, q.METHOD)
+
+
+def _quantile(share: float, buckets: str, window: str) -> str:
+    """Return a quantile by method; see `promql.quantile`."""
+    return q.quantile_of(share, q.by_method(q.events(buckets, window)), *_BY_METHOD)
 
 
 def _now() -> Row:
     return Row(
         "Now",
         (
-            number(
-                "Sessions",
-                "Sessions that have begun and not ended.",
-                q.total(q.select(q.SESSIONS, _SERVICE)),
-                unit="short",
-                span=4,
-            ),
-            number(
-                "Calls in flight",
-                "Requests that wait for their answer, both ways.",
-                q.total(q.select(q.PENDING, _SERVICE)),
-                unit="short",
-                span=4,
-            ),
-            number(
-                "Oldest open call",
-                "How long the oldest unanswered request has waited.",
-                f"max({q.select(q.OLDEST_PENDING, _SERVICE)})",
-                unit="s",
-                span=4,
-                steps=((30.0, YELLOW), (60.0, RED)),
-            ),
-            number(
-                "Turns",
-                "Turns that ended in the time shown.",
-                q.total(q.events(_TURNS, q.RANGE)),
-                unit="short",
-                span=4,
-                decimals=0,
-            ),
+            *under_way("How long the oldest unanswered request has waited.", span=4),
+            tally("Turns", "Turns that ended in the time shown.", _TURNS, span=4),
             number(
                 "Failed turns",
                 "Share of the turns that failed or stopped mid-task, in the time shown.",
-                q.share(
-                    q.total(q.events(_FAILED_TURNS, q.RANGE)), q.total(q.events(_TURNS, q.RANGE))
-                ),
+                q.share_of(_FAILED_TURNS, _TURNS, q.RANGE),
                 unit="percentunit",
                 span=4,
-                steps=((0.05, YELLOW), (0.2, RED)),
+                steps=ERROR_STEPS,
             ),
             number(
                 "Failed calls",
                 "Share of the calls of these methods that failed, in the time shown.",
-                q.share(q.total(q.events(_FAILED, q.RANGE)), q.total(q.events(_CALLS, q.RANGE))),
+                q.share_of(_FAILED, _CALLS, q.RANGE),
                 unit="percentunit",
                 span=4,
-                steps=((0.05, YELLOW), (0.2, RED)),
+                steps=ERROR_STEPS,
             ),
         ),
     )
 
 
 def _turns() -> Row:
-    buckets = q.select(f"{q.TURN_TIME}_bucket", _SERVICE, _AGENT)
+    buckets = q.select(f"{q.TURN_TIME}_bucket", SERVICE, _AGENT)
     by_agent = (q.SERVICE, q.AGENT)
     return Row(
         "Turns, by agent",
         (
-            graph(
+            flow(
                 "Turns",
                 "Turns that end, a second, by how they end.",
-                Query(
-                    q.total(q.rate(_TURNS), *by_agent, q.TURN_OUTCOME),
-                    q.legend(q.AGENT, q.TURN_OUTCOME),
-                ),
+                _TURNS,
+                *by_agent,
+                q.TURN_OUTCOME,
+                names=(q.AGENT, q.TURN_OUTCOME),
                 unit="ops",
                 links=(_TURN,),
             ),
-            graph(
+            happened(
                 "Failed turns",
                 "Turns that failed or stopped mid-task in each interval, by the type of the error.",
-                Query(
-                    q.total(
-                        q.events(_FAILED_TURNS, q.INTERVAL), *by_agent, q.TURN_OUTCOME, q.ERROR
-                    ),
-                    q.legend(q.AGENT, q.TURN_OUTCOME, q.ERROR),
-                ),
-                unit="short",
-                stacked=True,
+                _FAILED_TURNS,
+                *by_agent,
+                q.TURN_OUTCOME,
+                q.ERROR,
+                names=(q.AGENT, q.TURN_OUTCOME, q.ERROR),
                 links=(_FAILED_TURN,),
             ),
             graph(
@@ -136,8 +119,8 @@ def _turns() -> Row:
 
 
 def _calls() -> Row:
-    buckets = q.calls("bucket", _SERVICE, *_METHOD)
-    made = q.calls("bucket", _SERVICE, *_METHOD, side="client")
+    buckets = q.calls("bucket", SERVICE, *_METHOD)
+    made = q.calls("bucket", SERVICE, *_METHOD, side="client")
     return Row(
         "Calls, by method",
         (
@@ -167,7 +150,7 @@ def _calls() -> Row:
                 "Errors by code",
                 "Calls that failed in the time shown: JSON-RPC's code where the answer had one.",
                 Query(
-                    q.total(q.by_method(q.events(_FAILED, q.RANGE)), *_BY_METHOD, q.ERROR),
+                    q.counted(q.by_method(q.events(_FAILED, q.RANGE)), *_BY_METHOD, q.ERROR),
                     f"{{{{{q.METHOD}}}}}: {{{{{q.ERROR}}}}}",
                 ),
                 unit="short",
@@ -179,13 +162,7 @@ def _calls() -> Row:
                     f"Response time p{round(share * 100)}",
                     f"{round(share * 100)} of 100 calls are answered within this time; the dots "
                     "are calls, and lead to their traces.",
-                    Query(
-                        f"histogram_quantile({share:g}, "
-                        + q.total(q.by_method(q.events(buckets, q.INTERVAL)), "le", *_BY_METHOD)
-                        + ")",
-                        _METHOD_NAME,
-                        exemplars=True,
-                    ),
+                    Query(_quantile(share, buckets, q.INTERVAL), _METHOD_NAME, exemplars=True),
                     unit="s",
                     links=(_CALL,),
                 )
@@ -195,30 +172,20 @@ def _calls() -> Row:
                 "Calls by the server, p95",
                 "How long clients take to answer what the agent asks: permissions, files, "
                 "terminals. Waiting for a person is no stall.",
-                Query(
-                    "histogram_quantile(0.95, "
-                    f"{q.total(q.by_method(q.events(made, q.INTERVAL)), 'le', *_BY_METHOD)})",
-                    _METHOD_NAME,
-                ),
+                Query(_quantile(0.95, made, q.INTERVAL), _METHOD_NAME),
                 unit="s",
                 links=(_CALL,),
             ),
-            graph(
-                "In flight",
-                "Requests that wait for their answer.",
-                Query(q.total(q.select(q.PENDING, _SERVICE), q.SERVICE), q.legend(q.SERVICE)),
-                unit="short",
-                links=(_EVERY,),
-            ),
+            level("In flight", "Requests that wait for their answer.", q.PENDING),
             graph(
                 "Oldest open call",
                 "How long the oldest unanswered request has waited.",
                 Query(
-                    f"max by ({q.SERVICE}) ({q.select(q.OLDEST_PENDING, _SERVICE)})",
+                    f"max by ({q.SERVICE}) ({q.select(q.OLDEST_PENDING, SERVICE)})",
                     q.legend(q.SERVICE),
                 ),
                 unit="s",
-                steps=((30.0, YELLOW), (60.0, RED)),
+                steps=WAIT_STEPS,
                 links=(Traces("Stalls in Jaeger", (("debbie.alert.type", "'session_stall'"),)),),
             ),
             grid(
@@ -226,7 +193,7 @@ def _calls() -> Row:
                 "One line a method, over the time shown.",
                 (q.METHOD, q.SERVICE),
                 (
-                    Column("calls", q.total(q.by_method(q.events(_CALLS, q.RANGE)), *_BY_METHOD)),
+                    Column("calls", q.counted(q.by_method(q.events(_CALLS, q.RANGE)), *_BY_METHOD)),
                     Column(
                         "failed",
                         q.share(
@@ -234,16 +201,10 @@ def _calls() -> Row:
                             q.total(q.by_method(q.events(_CALLS, q.RANGE)), *_BY_METHOD),
                         ),
                         "percentunit",
-                        ((0.05, YELLOW), (0.2, RED)),
+                        ERROR_STEPS,
                     ),
                     *(
-                        Column(
-                            f"p{round(share * 100)}",
-                            f"histogram_quantile({share:g}, "
-                            + q.total(q.by_method(q.events(buckets, q.RANGE)), "le", *_BY_METHOD)
-                            + ")",
-                            "s",
-                        )
+                        Column(f"p{round(share * 100)}", _quantile(share, buckets, q.RANGE), "s")
                         for share in (0.5, 0.95, 0.99)
                     ),
                 ),
@@ -253,86 +214,61 @@ def _calls() -> Row:
 
 
 def _wire() -> Row:
-    messages = q.select(q.MESSAGES, _SERVICE, _MESSAGE)
+    messages = q.select(q.MESSAGES, SERVICE, _MESSAGE)
     return Row(
         "Messages",
         (
-            graph(
+            flow(
                 "Messages by type",
                 "Requests, responses, errors, notifications, and what is no JSON-RPC, a second.",
-                Query(
-                    q.total(q.rate(messages), q.SERVICE, q.MESSAGE_TYPE, q.DIRECTION),
-                    q.legend(q.MESSAGE_TYPE, q.DIRECTION),
-                ),
+                messages,
+                q.SERVICE,
+                q.MESSAGE_TYPE,
+                q.DIRECTION,
+                names=(q.MESSAGE_TYPE, q.DIRECTION),
                 unit="mps",
-                links=(_EVERY,),
+                links=(EVERY,),
             ),
-            graph(
-                "Bytes",
-                "Payload of messages, decompressed, a second.",
-                Query(
-                    q.total(q.rate(q.select(q.IO, _SERVICE)), q.SERVICE, q.DIRECTION),
-                    q.legend(q.SERVICE, q.DIRECTION),
-                ),
-                unit="Bps",
-                links=(_EVERY,),
-            ),
+            traffic("Bytes", "Payload of messages, decompressed, a second.", q.IO, "Bps"),
             graph(
                 "Size of a message",
                 "The mean.",
                 Query(
-                    q.total(q.rate(q.select(q.IO, _SERVICE)), q.SERVICE, q.DIRECTION)
+                    q.total(q.rate(q.select(q.IO, SERVICE)), q.SERVICE, q.DIRECTION)
                     + " / ("
-                    + q.total(q.rate(q.select(q.MESSAGES, _SERVICE)), q.SERVICE, q.DIRECTION)
+                    + q.total(q.rate(q.select(q.MESSAGES, SERVICE)), q.SERVICE, q.DIRECTION)
                     + " > 0)",
                     q.legend(q.SERVICE, q.DIRECTION),
                 ),
                 unit="bytes",
-                links=(_EVERY,),
+                links=(EVERY,),
             ),
-            graph(
+            flow(
                 "Messages by method",
                 "Requests and notifications, a second.",
-                Query(
-                    q.total(
-                        q.rate(
-                            q.select(
-                                q.MESSAGES,
-                                _SERVICE,
-                                f'{q.RPC_METHOD}=~"$method"',
-                                f'{q.RPC_METHOD}!=""',
-                            )
-                        ),
-                        q.SERVICE,
-                        q.RPC_METHOD,
-                    ),
-                    q.legend(q.SERVICE, q.RPC_METHOD),
-                ),
+                q.select(q.MESSAGES, SERVICE, f'{q.RPC_METHOD}=~"$method"', f'{q.RPC_METHOD}!=""'),
+                q.SERVICE,
+                q.RPC_METHOD,
                 unit="mps",
                 links=(Traces("This method in Jaeger", (("rpc.method", q.RPC_METHOD),)),),
             ),
-            graph(
+            flow(
                 "Tokens",
                 "Tokens that agents reported, a second.",
-                Query(
-                    q.total(
-                        q.rate(q.select(q.TOKENS, _SERVICE, _AGENT)),
-                        q.SERVICE,
-                        q.AGENT,
-                        q.TOKEN_TYPE,
-                    ),
-                    q.legend(q.AGENT, q.TOKEN_TYPE),
-                ),
+                q.select(q.TOKENS, SERVICE, _AGENT),
+                q.SERVICE,
+                q.AGENT,
+                q.TOKEN_TYPE,
+                names=(q.AGENT, q.TOKEN_TYPE),
                 unit="short",
                 links=(_TURN,),
             ),
-            graph(
+            flow(
                 "Tools, by agent's service",
                 "Executions of tools, a second; more on them in the dashboard Tools.",
-                Query(
-                    q.total(q.rate(q.select(q.TOOLS, _SERVICE)), q.SERVICE, q.TOOL),
-                    q.legend(q.SERVICE, q.TOOL),
-                ),
+                q.select(q.TOOLS, SERVICE),
+                q.SERVICE,
+                q.TOOL,
                 unit="ops",
                 links=(Traces("This tool in Jaeger", (("gen_ai.tool.name", q.TOOL),)),),
             ),
@@ -347,6 +283,5 @@ def board() -> Board:
         "Session & turns",
         "Turns by agent, calls by method: rate, errors, duration, what is in flight.",
     ).filled(
-        [service(), variable(*AGENTS), variable(*METHODS)],
-        [_now(), _turns(), _calls(), _wire()],
+        [service(), variable(*AGENTS), variable(*METHODS)], [_now(), _turns(), _calls(), _wire()]
     )

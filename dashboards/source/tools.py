@@ -5,17 +5,29 @@ from __future__ import annotations
 from dashboards.source import promql as q
 from dashboards.source.board import TOOLS, Board, service, variable
 from dashboards.source.links import Traces
-from dashboards.source.panels import RED, YELLOW, Query, Row, bars, graph, number, quantiles
+from dashboards.source.panels import (
+    RED,
+    YELLOW,
+    Query,
+    Row,
+    bars,
+    flow,
+    graph,
+    happened,
+    number,
+    quantiles,
+    tally,
+)
+from dashboards.source.shared import ERROR_STEPS, SERVICE
 from dashboards.source.tables import Column, grid
 
-_WHERE = ('service_name=~"$service"', f'{q.TOOL}=~"$tool"')
+_WHERE = (SERVICE, f'{q.TOOL}=~"$tool"')
 _RUNS = q.select(q.TOOLS, *_WHERE)
 _FAILED = q.select(q.TOOLS, *_WHERE, q.FAILED_TOOL)
 _LOOPS = q.select(q.TOOL_LOOPS, *_WHERE)
 _TIMES = q.select(f"{q.TOOL_TIME}_bucket", *_WHERE)
 _FAILED_TIMES = q.select(f"{q.TOOL_TIME}_count", *_WHERE, f'{q.ERROR}!=""')
 _BY_TOOL = (q.SERVICE, q.TOOL)
-_ERROR_STEPS = ((0.05, YELLOW), (0.2, RED))
 _TIMED = "Only of tools whose times the wire tells."
 
 _TRACES = Traces("Runs of this tool in Jaeger", (("gen_ai.tool.name", q.TOOL),))
@@ -26,37 +38,29 @@ _LOOPING = Traces("Turns with a loop in Jaeger", (("debbie.alert.type", "'tool_l
 
 
 def _failed_share(window: str, *by: str) -> str:
-    return q.share(q.total(q.events(_FAILED, window), *by), q.total(q.events(_RUNS, window), *by))
+    return q.share_of(_FAILED, _RUNS, window, *by)
 
 
 def _now() -> Row:
     return Row(
         "Now",
         (
-            number(
-                "Runs",
-                "Executions of these tools, in the time shown.",
-                q.total(q.events(_RUNS, q.RANGE)),
-                unit="short",
-                decimals=0,
-                span=6,
-            ),
+            tally("Runs", "Executions of these tools, in the time shown.", _RUNS, span=6),
             number(
                 "Failed",
                 "Share of the executions that failed, in the time shown.",
                 _failed_share(q.RANGE),
                 unit="percentunit",
-                steps=_ERROR_STEPS,
+                steps=ERROR_STEPS,
                 span=6,
             ),
-            number(
+            tally(
                 "Loops",
                 "Alerts because the same was done over and over, in the time shown.",
-                f"{q.total(q.events(_LOOPS, q.RANGE))} or vector(0)",
-                unit="short",
-                decimals=0,
+                _LOOPS,
                 steps=((1.0, RED),),
                 span=6,
+                or_zero=True,
             ),
             number(
                 "Tools",
@@ -73,13 +77,7 @@ def _rates() -> Row:
     return Row(
         "Runs and failures",
         (
-            graph(
-                "Runs",
-                "Executions, a second.",
-                Query(q.total(q.rate(_RUNS), *_BY_TOOL), q.legend(*_BY_TOOL)),
-                unit="ops",
-                links=(_TRACES,),
-            ),
+            flow("Runs", "Executions, a second.", _RUNS, *_BY_TOOL, unit="ops", links=(_TRACES,)),
             graph(
                 "Error rate",
                 "Share of the executions that failed, in each interval.",
@@ -93,18 +91,17 @@ def _rates() -> Row:
                 "Outcomes",
                 "Executions in the time shown, by outcome.",
                 Query(
-                    q.total(q.events(_RUNS, q.RANGE), *_BY_TOOL, q.TOOL_OUTCOME),
+                    q.counted(q.events(_RUNS, q.RANGE), *_BY_TOOL, q.TOOL_OUTCOME),
                     f"{q.legend(q.TOOL)}: {q.legend(q.TOOL_OUTCOME)}",
                 ),
                 unit="short",
                 links=(_TRACES,),
             ),
-            graph(
+            happened(
                 "Loops",
                 "Loops that alerts fired for in each interval, by the tool that repeats.",
-                Query(q.total(q.events(_LOOPS, q.INTERVAL), *_BY_TOOL), q.legend(*_BY_TOOL)),
-                unit="short",
-                stacked=True,
+                _LOOPS,
+                *_BY_TOOL,
                 links=(_LOOPING,),
             ),
             graph(
@@ -118,7 +115,7 @@ def _rates() -> Row:
                 "Errors by type",
                 f"Executions that failed, in the time shown. {_TIMED}",
                 Query(
-                    q.total(q.events(_FAILED_TIMES, q.RANGE), *_BY_TOOL, q.ERROR),
+                    q.counted(q.events(_FAILED_TIMES, q.RANGE), *_BY_TOOL, q.ERROR),
                     f"{q.legend(q.TOOL)}: {q.legend(q.ERROR)}",
                 ),
                 unit="short",
@@ -130,13 +127,11 @@ def _rates() -> Row:
                 f"One line a tool, over the time shown. Times: {_TIMED[0].lower()}{_TIMED[1:]}",
                 (q.TOOL, q.SERVICE),
                 (
-                    Column("runs", q.total(q.events(_RUNS, q.RANGE), *_BY_TOOL)),
-                    Column(
-                        "failed", _failed_share(q.RANGE, *_BY_TOOL), "percentunit", _ERROR_STEPS
-                    ),
+                    Column("runs", q.counted(q.events(_RUNS, q.RANGE), *_BY_TOOL)),
+                    Column("failed", _failed_share(q.RANGE, *_BY_TOOL), "percentunit", ERROR_STEPS),
                     Column(
                         "loops",
-                        q.total(q.events(_LOOPS, q.RANGE), *_BY_TOOL),
+                        q.counted(q.events(_LOOPS, q.RANGE), *_BY_TOOL),
                         "short",
                         ((1.0, RED),),
                     ),
@@ -157,7 +152,5 @@ def _rates() -> Row:
 def board() -> Board:
     """Return the dashboard."""
     return Board(
-        "debbie-tools",
-        "Tools",
-        "The tools that agents run: rate, errors, duration, and loops.",
+        "debbie-tools", "Tools", "The tools that agents run: rate, errors, duration, and loops."
     ).filled([service(q.TOOLS), variable(*TOOLS)], [_now(), _rates()])

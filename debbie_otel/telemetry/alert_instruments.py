@@ -68,6 +68,7 @@ class AlertInstruments:
             "s",
             "From an alert to the agent's first move after an intervention that helped.",
             _intervention_attributes,
+            semconv.TURN_BUCKETS,
         )
 
     @property

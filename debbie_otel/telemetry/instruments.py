@@ -91,11 +91,13 @@ class Instruments:
             semconv.METRIC_TURN_DURATION,
             "Turns of agents.",
             named(semconv.GEN_AI_AGENT_NAME, semconv.TURN_OUTCOME, semconv.ERROR_TYPE),
+            semconv.TURN_BUCKETS,
         )
         self._session_time = _durations(
             semconv.METRIC_SESSION_DURATION,
             "Sessions, from start to end.",
             named(semconv.SESSION_END_REASON),
+            semconv.SESSION_BUCKETS,
         )
 
     @property
@@ -260,5 +262,10 @@ def _level(read: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Ob
     return lambda _: [Observation(read())]
 
 
-def _durations(name: str, description: str, attributes: KeyToAttributes) -> Histograms:
-    return Histograms(name, "s", description, attributes)
+def _durations(
+    name: str,
+    description: str,
+    attributes: KeyToAttributes,
+    bounds: tuple[float, ...] = semconv.DURATION_BUCKETS,
+) -> Histograms:
+    return Histograms(name, "s", description, attributes, bounds)

@@ -134,6 +134,21 @@ def test_windows_of_rates_are_grafanas() -> None:
         assert annotation or set(windows) <= {"$__rate_interval", "$__range"}, asked
 
 
+def test_what_is_counted_is_shown_in_whole_numbers() -> None:
+    """`increase` extrapolates; only in a share or a quantile does a fraction do no harm."""
+    counts = [
+        asked
+        for name in model.NAMES
+        for panel in model.panels(model.load(name))
+        for asked in model.panel_queries(name, panel)
+        if "increase(" in asked.expression
+        and " / " not in asked.expression
+        and "histogram_quantile(" not in asked.expression
+    ]
+    assert len(counts) > 20
+    assert [asked for asked in counts if not asked.expression.startswith("round(sum")] == []
+
+
 @pytest.mark.parametrize("name", model.NAMES)
 def test_the_picture_in_the_documentation_is_of_this_dashboard(name: str) -> None:
     committed = titles(FOLDER / f"{name}.png")

@@ -113,4 +113,4 @@ def test_grafana_has_the_same_rule(rule: source.Rule) -> None:
 
 
 def test_the_objective_is_a_bound_of_the_buckets() -> None:
-    assert source.OBJECTIVE_SECONDS in semconv.DURATION_BUCKETS
+    assert source.OBJECTIVE_SECONDS in semconv.TURN_BUCKETS

@@ -167,7 +167,7 @@ def test_measurements_are_the_programs() -> None:
     assert sum(point.value for point in found["debbie.messages"]) == 4
     (turn,) = found["debbie.turn.duration"]
     assert (turn.count, turn.sum) == (1, 1.0)
-    assert turn.explicit_bounds[0] == 0.001
+    assert turn.explicit_bounds[0] == 0.01
     (exemplar,) = turn.exemplars
     assert exemplar.trace_id == program.exporter.get_finished_spans()[-1].context.trace_id
 

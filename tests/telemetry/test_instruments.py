@@ -108,3 +108,15 @@ def test_unknown_methods_cannot_flood_the_metrics() -> None:
     found = collected(instruments)["debbie.messages"]
     assert len(found) == 65
     assert sum(value for value, _ in found) == 1000
+
+
+def test_turns_sessions_and_recoveries_have_boundaries_of_their_own() -> None:
+    """They last for minutes and hours, at which the conventions' boundaries have ended."""
+    histograms = Instruments("generic").histograms + AlertInstruments().histograms
+    bounds = {histogram.name: histogram.bounds for histogram in histograms}
+    assert bounds["debbie.turn.duration"] == bounds["debbie.recovery.time"]
+    assert bounds["debbie.turn.duration"][-1] == 3600
+    assert bounds["debbie.session.duration"][-1] == 86400
+    assert bounds["rpc.server.call.duration"] == bounds["rpc.client.call.duration"]
+    assert bounds["rpc.server.call.duration"][-1] == 300
+    assert all(list(of) == sorted(set(of)) for of in bounds.values())
