@@ -121,9 +121,12 @@ class Workers(ThreadPoolExecutor):
         super().__init__(number)
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._jobs = queue.SimpleQueue()
-        self._number = number
-        for _ in range(number):
-            threading.Thread(target=self._work, name="debbie-worker", daemon=True).start()
+        self._workers = [
+            threading.Thread(target=self._work, name="debbie-worker", daemon=True)
+            for _ in range(number)
+        ]
+        for thread in self._workers:
+            thread.start()
 
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """Have a call made by one of the threads."""
@@ -133,8 +136,11 @@ class Workers(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when they have done what they have."""
-        for _ in range(self._number):
+        for _ in self._workers:
             self._jobs.put(None)
+        if wait:
+            for thread in self._workers:
+                thread.join()
         super().shutdown(wait, cancel_futures=cancel_futures)
 
     def _work(self) -> None:
