@@ -24,6 +24,7 @@ from debbie_otel.errors import ConfigurationError, DialectError
 from debbie_otel.failopen import FailOpen
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.assembly import Interventions
+from debbie_otel.intervention.channel import Channel
 from debbie_otel.intervention.executor import CustomStrategy, Reach
 from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.report.analysis import SessionAnalysis
@@ -35,10 +36,11 @@ from debbie_otel.telemetry.health import Connections
 from debbie_otel.telemetry.pipeline import Pipeline, ShutdownReport
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
 from debbie_otel.transports.channel import TapChannel
+from debbie_otel.transports.client_channel import ClientChannel
 from debbie_otel.transports.dialer import Dialer
 from debbie_otel.transports.observed import Opening, Side, Watch
 from debbie_otel.transports.opening import ClientConnection
-from debbie_otel.transports.process_channel import ProcessChannel
+from debbie_otel.transports.server_channel import ServerChannel
 from debbie_otel.transports.tap import Tap, TapLimits
 from debbie_otel.transports.tls import listen_context, upstream_context
 from debbie_otel.transports.websocket import InterceptingWebSocket
@@ -247,10 +249,14 @@ class DebbieDebugger:
         attributes, link = opening.attributes(), opening.link
         interceptor = self.interceptor(attributes, side=opening.side)
         interceptor.handshake_received(opening.subprotocol, opening.raw_headers())
-        if opening.side == "client" and link is not None and link.connection is not None:
+        if link is not None and link.connection is not None:
             assert isinstance(interceptor, SharedInterceptor)
-            observe = partial(self.interceptor, attributes, side="client")
-            interceptor.channel = ProcessChannel(link.connection, link, interceptor, observe)
+            if opening.side == "client":
+                observe = partial(self.interceptor, attributes, side="client")
+                channel: Channel = ClientChannel(link.connection, link, interceptor, observe)
+            else:
+                channel = ServerChannel(link.connection, link, interceptor)
+            interceptor.channel = channel
         return interceptor
 
     def interceptor(

@@ -45,6 +45,7 @@ from debbie_otel.telemetry.pipeline import Pipeline, ShutdownReport, TelemetrySe
 from debbie_otel.telemetry.recorder import RecorderOptions
 from debbie_otel.transports.observed import Side
 from debbie_otel.transports.process_channel import ProcessChannel
+from debbie_otel.transports.server_channel import ServerChannel
 
 _SWEEP_SECONDS = 5.0
 
@@ -235,14 +236,16 @@ class Runtime:
         """Return a live session and the way to it; None where it cannot be acted on.
 
         Of several connections that share it, that on which a client waits, else the latest of
-        those whose clients speak in it, else the latest that was told of it.
+        those whose clients speak in it, else the latest that was told of it. Where both ends are in
+        this program, the client's: it can do more.
         """
         self.catch_up()
         session = self._lasting.monitor.session(session_id)
         if session is None or not session.live:
             return None
         found, used = None, False
-        for interceptor in reversed(self.interceptors):
+        latest = self.interceptors[::-1]
+        for interceptor in sorted(latest, key=lambda i: isinstance(i.channel, ServerChannel)):
             channel, connection = interceptor.channel, interceptor.connection
             if channel is None or connection.key not in session.connections:
                 continue

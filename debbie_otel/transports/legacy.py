@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from debbie_otel.transports.observed import Observed, Opening, Watch
 
@@ -102,15 +102,26 @@ class LegacyLink(Observed):
     def _on_message(self, message: _Data) -> _Data | None:
         payload = _encoded(message)
         self.message(self._received, payload)
-        judged = self.judge(payload)
+        judged = self.incoming.judge(payload)
         if judged is None or judged == payload:
             return None if judged is None else message
         return judged.decode(errors="replace") if isinstance(message, str) else judged
 
     def _on_write(self, fin: bool, opcode: int, data: bytes) -> None:
-        self._write_frame_sync(fin, opcode, data)
-        if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self.fragment(self._sent, data, first=opcode != Opcode.CONT, final=fin)
+        if opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._write_frame_sync(fin, opcode, data)
+        elif self.outgoing.is_open:
+            self._write_frame_sync(fin, opcode, data)
+            self._show_sent(fin, opcode, data)
+        elif self.outgoing.is_exempt(frame := Frame(Opcode(opcode), bytes(data), fin)):
+            self._write_frame_sync(fin, opcode, data)
+        else:
+            self._show_sent(fin, opcode, data)
+            for passed in self.outgoing.sift(frame):
+                self._write_frame_sync(passed.fin, passed.opcode, passed.data)
+
+    def _show_sent(self, fin: bool, opcode: int, data: bytes) -> None:
+        self.fragment(self._sent, data, first=opcode != Opcode.CONT, final=fin)
 
     def _on_lost(self) -> None:
         connection = self._connection

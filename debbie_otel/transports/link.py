@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from websockets.datastructures import Headers
-from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Frame
+from websockets.frames import BINARY, CONT, TEXT, Frame
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, CONNECTING, Event, Protocol, Side
 
@@ -59,9 +59,6 @@ class Link(Observed):
         self._protocol = protocol
         self._request: Request | None = None
         self._connection: Any = None
-        self._held: list[Frame] = []
-        self._held_size = 0
-        self._holding = False
         self._fragmented = False  # the program is receiving a message in fragments
         self._postponed: list[Frame] = []
         # What an object of its own has in its place; a class's method is found by itself.
@@ -139,6 +136,9 @@ class Link(Observed):
         self._send_request(request)
 
     def _on_send_text(self, data: bytes, fin: bool = True) -> None:
+        if not self.outgoing.is_open:
+            self._sift_out(Frame(TEXT, bytes(data), fin))
+            return
         self._send_text(data, fin)
         if fin:
             self.message(self._sent, data)
@@ -146,6 +146,9 @@ class Link(Observed):
             self._begin(data)
 
     def _on_send_binary(self, data: bytes, fin: bool = True) -> None:
+        if not self.outgoing.is_open:
+            self._sift_out(Frame(BINARY, bytes(data), fin))
+            return
         self._send_binary(data, fin)
         if fin:
             self.message(self._sent, data)
@@ -153,18 +156,18 @@ class Link(Observed):
             self._begin(data)
 
     def _on_send_continuation(self, data: bytes, fin: bool) -> None:
+        if not self.outgoing.is_open:
+            self._sift_out(Frame(CONT, bytes(data), fin))
+            return
         self._send_continuation(data, fin)
-        if fin:
-            self.between_messages.set()
-        self.fragment(self._sent, data, first=False, final=fin)
+        self._go_on(data, fin)
 
     def _on_events_received(self) -> list[Event]:
         events = self._events_received()
         if not events:
             return events
-        if self.filter is not None or self._held or self._postponed:
+        if self._postponed or not self.incoming.is_open:
             return self._sifted(events)
-        self._holding = False
         for event in events:
             if type(event) is Frame:
                 self._show(event)
@@ -181,9 +184,36 @@ class Link(Observed):
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _begin(self, data: bytes) -> None:
+    def _begin(self, data: bytes | bytearray | memoryview) -> None:
         self.between_messages.clear()
         self.fragment(self._sent, data, first=True, final=False)
+
+    def _go_on(self, data: bytes | bytearray | memoryview, fin: bool) -> None:
+        if fin:
+            self.between_messages.set()
+        self.fragment(self._sent, data, first=False, final=fin)
+
+    def _sift_out(self, frame: Frame) -> None:
+        """Send a frame of the program's once its message is whole and judged."""
+        if self.outgoing.is_exempt(frame):
+            self._send(frame)
+            return
+        if frame.opcode is CONT:
+            self._go_on(frame.data, frame.fin)
+        elif frame.fin:
+            self.message(self._sent, frame.data)
+        else:
+            self._begin(frame.data)
+        for passed in self.outgoing.sift(frame):
+            self._send(passed)
+
+    def _send(self, frame: Frame) -> None:
+        if frame.opcode is CONT:
+            self._send_continuation(frame.data, frame.fin)
+        elif frame.opcode is TEXT:
+            self._send_text(frame.data, frame.fin)
+        else:
+            self._send_binary(frame.data, frame.fin)
 
     def _show(self, frame: Frame) -> None:
         opcode, final = frame.opcode, frame.fin
@@ -202,7 +232,7 @@ class Link(Observed):
                 passed.append(event)
                 continue
             self._show(event)
-            passed += self._sift(event)
+            passed += self.incoming.sift(event)
             if self._postponed and not self._fragmented:
                 passed += self._postponed
                 self._postponed = []
@@ -218,36 +248,3 @@ class Link(Observed):
         if self._fragmented:
             self._postponed.append(Frame(TEXT, payload))
         return self._fragmented
-
-    def _sift(self, frame: Frame) -> list[Frame]:
-        """Return the frames that the program gets now.
-
-        A message is held until it is whole and judged; one that is too large to be an answer to
-        us, or that had begun before there was a filter, is not.
-        """
-        opcode = frame.opcode
-        if opcode is CLOSE:
-            return [*self._let_go(), frame]
-        if opcode is PING or opcode is PONG:
-            return [frame]
-        if opcode is not CONT:
-            self._holding = self.filter is not None
-        if not self._holding:
-            return [frame]
-        self._held.append(frame)
-        self._held_size += len(frame.data)
-        if self._held_size > self.watch.max_message_size:
-            self._holding = False
-            return self._let_go()
-        if not frame.fin:
-            return []
-        held = self._let_go()
-        payload = bytes(held[0].data) if len(held) == 1 else b"".join(f.data for f in held)
-        judged = self.judge(payload)
-        if judged is None:
-            return []
-        return held if judged == payload else [Frame(held[0].opcode, judged)]
-
-    def _let_go(self) -> list[Frame]:
-        held, self._held, self._held_size = self._held, [], 0
-        return held

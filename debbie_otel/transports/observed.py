@@ -19,11 +19,9 @@ from debbie_otel.core.message import MessageDirection
 from debbie_otel.failopen import FailOpen
 from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.transports.sieve import Sieve
 
 Side = Literal["client", "server"]
-Filter = Callable[[bytes], bytes | None]
-"""Gets the payload of a received message; returns what the program is to get: the same, another
-payload, or None for nothing. Runs on the wire's thread, and must not block."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +119,8 @@ class Observed:
 
     Attributes:
         watch: May be replaced, see `hand_over`.
-        filter: Judges received messages before the program gets them.
+        incoming: Judges received messages before the program gets them, and
+        outgoing: sent ones before they leave. What it drops was never received, or sent.
         on_end: Told when the connection has ended, or is not observed any more.
 
     """
@@ -129,7 +128,8 @@ class Observed:
     def __init__(self, side: Side, watch: Watch) -> None:
         self.side: Side = side
         self.watch = watch
-        self.filter: Filter | None = None
+        self.incoming = Sieve(watch.max_message_size, self._filter_failed)
+        self.outgoing = Sieve(watch.max_message_size, self._filter_failed)
         self.on_end: Callable[[], None] = _nobody
         up, down = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
         self._sent, self._received = (up, down) if side == "client" else (down, up)
@@ -157,7 +157,8 @@ class Observed:
     def hand_over(self, watch: Watch) -> None:
         """Have another one observe from now on, so that no message is ever seen by two."""
         self.on_end()
-        self.on_end, self.filter = _nobody, None
+        self.on_end = _nobody
+        self.incoming.filter = self.outgoing.filter = None
         before, self._interceptor = self._interceptor, None
         if before is not None:
             before.close(self.watch.clock(), "handed_over")
@@ -227,17 +228,6 @@ class Observed:
                 direction, data[:HEAD], gathered.size, self.watch.clock(), tail=gathered.tail
             )
 
-    def judge(self, payload: bytes) -> bytes | None:
-        """Return what the program gets instead of a received message; None for nothing."""
-        judge = self.filter
-        if judge is None:
-            return payload
-        try:
-            return judge(payload)
-        except Exception as error:  # noqa: BLE001 - better one message too many than one too few
-            self.watch.guard.failed("the filter of a connection", error)
-            return payload
-
     def ended(self, *, properly: bool) -> None:
         """End the observation, as the connection has ended. Once is enough."""
         if self._ended:
@@ -248,6 +238,9 @@ class Observed:
             with self.watch.guard("the end of a connection"):
                 reason = "disconnected" if properly else "connection_lost"
                 self._interceptor.close(self.watch.clock(), reason)
+
+    def _filter_failed(self, error: Exception) -> None:
+        self.watch.guard.failed("the filter of a connection", error)
 
 
 def _nobody() -> None:

@@ -17,7 +17,8 @@ from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.transports.injection import inject
 from debbie_otel.transports.legacy import LegacyLink
 from debbie_otel.transports.link import Link
-from debbie_otel.transports.observed import Filter, Observed, Opening, Watch
+from debbie_otel.transports.observed import Observed, Opening, Watch
+from debbie_otel.transports.sieve import Filter
 
 
 class InterceptingWebSocket(ObjectProxy[Any]):
@@ -58,7 +59,7 @@ class InterceptingWebSocket(ObjectProxy[Any]):
                 program when it is whole, in the same fragments if it is unchanged.
 
         """
-        self._self_link.filter = judge
+        self._self_link.incoming.filter = judge
 
     def release(self) -> None:
         """Observe no more: what was open ends, and the connection is as it was before."""

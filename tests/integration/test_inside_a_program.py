@@ -1,6 +1,7 @@
 """Detection and intervention inside a program, without a proxy: the demo's mishaps, played directly.
 
-The program is the demo's client. It knows nothing of Debbie, who lives in a thread of her own.
+The program is the demo's client, or its server. It knows nothing of Debbie, who lives in a thread
+of her own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.trace import SpanKind
 
 from debbie_otel import DebbieInstrumentor
 from debbie_otel.config import Config
@@ -27,28 +29,28 @@ LIMIT = 20.0
 _STALL, _, _ERRORS, _ = MISHAPS  # the other two need a restart, which only the proxy can do
 
 
-def config(tmp_path: Path, url: str) -> Config:
-    made = demo_config(Config(), url, SPEED)
+def config(tmp_path: Path) -> Config:
+    made = demo_config(Config(), "ws://127.0.0.1:1/", SPEED)
     proxy = msgspec.structs.replace(made.proxy, upstream=None)
     telemetry = msgspec.structs.replace(made.telemetry, data_dir=tmp_path)
     return msgspec.structs.replace(made, proxy=proxy, telemetry=telemetry)
 
 
 @pytest.mark.parametrize("mishap", [_STALL, _ERRORS], ids=["stall", "errors"])
-async def test_a_mishap_is_noticed_and_healed(mishap: Mishap, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["client", "server"])
+async def test_a_mishap_is_noticed_and_healed(end: str, mishap: Mishap, tmp_path: Path) -> None:
     program = Program()
     instrumentor = DebbieInstrumentor()
-    async with asyncio.timeout(LIMIT), contextlib.AsyncExitStack() as stack:
-        with suppress_instrumentation():  # the agent is no part of the program
-            scripted = ScriptedAgent(mishap.turns, one_script=True, speed=SPEED)
-            agent = await stack.enter_async_context(scripted)
-        instrumentor.instrument(
-            tracer_provider=program.tracers,
-            meter_provider=program.meters,
-            config=config(tmp_path, agent.url),
-        )
-        try:
-            assert await play(mishap, agent.url)
+    instrumentor.instrument(
+        tracer_provider=program.tracers, meter_provider=program.meters, config=config(tmp_path)
+    )
+    try:
+        async with asyncio.timeout(LIMIT), contextlib.AsyncExitStack() as stack:
+            with part_of_program(end == "server"):
+                scripted = ScriptedAgent(mishap.turns, one_script=True, speed=SPEED)
+                agent = await stack.enter_async_context(scripted)
+            with part_of_program(end == "client"):
+                assert await play(mishap, agent.url)
             debbie = instrumentor.debbie
             assert debbie is not None
             assert debbie.interventions is not None
@@ -56,8 +58,16 @@ async def test_a_mishap_is_noticed_and_healed(mishap: Mishap, tmp_path: Path) ->
             await eventually(
                 lambda: any(r.result is InterventionResult.SUCCESS for r in history.recent(20))
             )
-        finally:
-            await asyncio.to_thread(instrumentor.uninstrument)
-    names = [span.name for span in program.exporter.get_finished_spans()]
+    finally:
+        await asyncio.to_thread(instrumentor.uninstrument)
+    spans = program.exporter.get_finished_spans()
+    names = [span.name for span in spans]
     assert any(name.startswith("debbie.alert") for name in names)
     assert any(name.startswith("debbie.intervention") for name in names)
+    kinds = {span.kind for span in spans if span.name.startswith("invoke_agent")}
+    assert kinds == {SpanKind.SERVER if end == "server" else SpanKind.CLIENT}
+
+
+def part_of_program(it_is: bool) -> contextlib.AbstractContextManager[None]:
+    """Return a context: connections that are made in it are the program's, or not."""
+    return contextlib.nullcontext() if it_is else suppress_instrumentation()

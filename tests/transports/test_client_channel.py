@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,72 +16,28 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from debbie_otel.config import load_config
-from debbie_otel.core.model import Call
 from debbie_otel.debugger import DebbieDebugger
-from debbie_otel.intervention.channel import Channel, ChannelError, RestartPlan
+from debbie_otel.intervention.channel import ChannelError, RestartPlan
 from tests.transports.pairs import TIMEOUT, eventually, gated, legacy_ends, sync_ends
+from tests.transports.scenes import Scene, error, result, silent
 
 
-class Scene:
-    """A program with a connection that is observed, its server, and Debbie.
-
-    The server says only what a test tells it to say.
-    """
+class Connected(Scene):
+    """The program is the client; its server says only what a test tells it to say."""
 
     def __init__(self, debbie: DebbieDebugger, client: Any, server: Any) -> None:
-        self.debbie = debbie
+        super().__init__(debbie, debbie.intercept_websocket(client), server)
         self.plain = client
-        self.client = debbie.intercept_websocket(client)
-        self.server = server
-
-    @property
-    def channel(self) -> Channel:
-        (interceptor,) = [i for i in self.debbie.interceptors if i.channel is not None]
-        assert interceptor.channel is not None
-        return interceptor.channel
-
-    def call(self, call_id: int) -> Call:
-        (found,) = [call for call in self.calls() if call.id == call_id]
-        return found
-
-    def calls(self) -> list[Call]:
-        """Return the open requests."""
-        self.debbie.catch_up()
-        return [c for model in self.debbie.monitor.connections for c in model.pending_calls]
-
-    async def ask(self, call_id: int, method: str = "work") -> None:
-        """Have the program send a request, and the server read it."""
-        await self.client.send(json.dumps({"jsonrpc": "2.0", "id": call_id, "method": method}))
-        assert (await self.read())["id"] == call_id
-
-    async def read(self) -> Any:
-        return json.loads(await asyncio.wait_for(self.server.recv(), TIMEOUT))
-
-    async def say(self, message: Any) -> None:
-        await self.server.send(json.dumps(message))
-
-    async def hear(self) -> Any:
-        return json.loads(await asyncio.wait_for(self.client.recv(), TIMEOUT))
-
-
-def result(call_id: Any, value: Any = None) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": call_id, "result": value or {}}
-
-
-def error(call_id: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": call_id, "error": {"code": -32000, "message": "no"}}
 
 
 @pytest_asyncio.fixture
 async def debbie(tmp_path: Path) -> AsyncIterator[DebbieDebugger]:
-    flags = {"telemetry": {"data_dir": str(tmp_path)}, "proxy": {"dialect": "generic"}}
-    async with DebbieDebugger(load_config(flags=flags), telemetry=False) as started:
+    async with silent(tmp_path) as started:
         yield started
 
 
 @pytest_asyncio.fixture
-async def scene(debbie: DebbieDebugger) -> AsyncIterator[Scene]:
+async def scene(debbie: DebbieDebugger) -> AsyncIterator[Connected]:
     accepted: asyncio.Queue[ServerConnection] = asyncio.Queue()
     over = asyncio.Event()
 
@@ -95,7 +50,7 @@ async def scene(debbie: DebbieDebugger) -> AsyncIterator[Scene]:
         port = next(iter(server.sockets)).getsockname()[1]
         url = f"ws://127.0.0.1:{port}/agent?x=1"
         async with connect(url, proxy=None, additional_headers=headers) as client:
-            made = Scene(debbie, client, await accepted.get())
+            made = Connected(debbie, client, await accepted.get())
             made.accepted = accepted  # type: ignore[attr-defined]
             await made.client.send("{}")
             await made.read()
@@ -108,7 +63,7 @@ async def scene(debbie: DebbieDebugger) -> AsyncIterator[Scene]:
 # -- requests of ours ------------------------------------------------------------------------
 
 
-async def test_the_program_never_gets_an_answer_to_us(scene: Scene) -> None:
+async def test_the_program_never_gets_an_answer_to_us(scene: Connected) -> None:
     request = scene.channel.request("nudge", {"a": 1})
     sent = await scene.read()
     assert sent == {"jsonrpc": "2.0", "id": request.id, "method": "nudge", "params": {"a": 1}}
@@ -116,10 +71,10 @@ async def test_the_program_never_gets_an_answer_to_us(scene: Scene) -> None:
     await scene.say({"jsonrpc": "2.0", "method": "news"})
     assert await scene.hear() == {"jsonrpc": "2.0", "method": "news"}
     assert (await request.answer).result == {"b": 2}
-    assert scene.client._self_link.filter is None  # nothing more is expected
+    assert scene.client._self_link.incoming.filter is None  # nothing more is expected
 
 
-async def test_nor_under_iteration(scene: Scene) -> None:
+async def test_nor_under_iteration(scene: Connected) -> None:
     iterating = asyncio.ensure_future(anext(aiter(scene.client)))  # noqa: TID251
     request = scene.channel.request("nudge", None)
     await scene.read()
@@ -130,7 +85,7 @@ async def test_nor_under_iteration(scene: Scene) -> None:
     assert json.loads(await iterating) == {"theirs": 1}
 
 
-async def test_nor_after_a_cancelled_recv_or_one_that_timed_out(scene: Scene) -> None:
+async def test_nor_after_a_cancelled_recv_or_one_that_timed_out(scene: Connected) -> None:
     request = scene.channel.request("nudge", {})
     await scene.read()
     receiving = asyncio.get_running_loop().create_task(scene.client.recv())
@@ -146,7 +101,7 @@ async def test_nor_after_a_cancelled_recv_or_one_that_timed_out(scene: Scene) ->
     assert await scene.hear() == {"theirs": 1}
 
 
-async def test_nor_in_a_batch(scene: Scene) -> None:
+async def test_nor_in_a_batch(scene: Connected) -> None:
     request = scene.channel.request("nudge", {})
     await scene.read()
     await scene.say([result(request.id), {"jsonrpc": "2.0", "method": "news"}])
@@ -154,7 +109,7 @@ async def test_nor_in_a_batch(scene: Scene) -> None:
     await request.answer
 
 
-async def test_messages_go_in_order_and_between_those_of_the_program(scene: Scene) -> None:
+async def test_messages_go_in_order_and_between_those_of_the_program(scene: Connected) -> None:
     gate = asyncio.Event()
     sending = asyncio.get_running_loop().create_task(
         scene.client.send(gated(gate, '{"in', '": "pieces"}'))
@@ -169,13 +124,13 @@ async def test_messages_go_in_order_and_between_those_of_the_program(scene: Scen
     assert [message["params"]["number"] for message in read[1:]] == [0, 1, 2]
 
 
-async def test_the_model_knows_it_as_ours(scene: Scene) -> None:
+async def test_the_model_knows_it_as_ours(scene: Connected) -> None:
     request = scene.channel.request("nudge", {})
     await scene.read()
     assert [(call.id, call.injected) for call in scene.calls()] == [(request.id, True)]
 
 
-async def test_the_end_of_the_connection_is_the_end_of_the_wait(scene: Scene) -> None:
+async def test_the_end_of_the_connection_is_the_end_of_the_wait(scene: Connected) -> None:
     channel = scene.channel
     request = channel.request("nudge", {})
     await scene.read()
@@ -191,14 +146,14 @@ async def test_the_end_of_the_connection_is_the_end_of_the_wait(scene: Scene) ->
             attempt()
 
 
-async def test_a_request_that_cannot_be_sent_fails(scene: Scene) -> None:
+async def test_a_request_that_cannot_be_sent_fails(scene: Connected) -> None:
     scene.plain.transport.abort()
     request = scene.channel.request("nudge", {})
     with pytest.raises(ChannelError):
         await request.answer
 
 
-async def test_it_cannot_be_restarted(scene: Scene) -> None:
+async def test_it_cannot_be_restarted(scene: Connected) -> None:
     with pytest.raises(ChannelError, match="in-process"):
         await scene.channel.restart(RestartPlan())
 
@@ -207,7 +162,7 @@ async def test_it_cannot_be_restarted(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("first", ["answer", "release"])
-async def test_a_held_answer_comes_when_it_is_released(scene: Scene, first: str) -> None:
+async def test_a_held_answer_comes_when_it_is_released(scene: Connected, first: str) -> None:
     await scene.ask(1)
     call, channel = scene.call(1), scene.channel
     channel.hold(call)
@@ -223,7 +178,7 @@ async def test_a_held_answer_comes_when_it_is_released(scene: Scene, first: str)
     assert await scene.hear() == result(1)
 
 
-async def test_our_answer_takes_the_place_of_another(scene: Scene) -> None:
+async def test_our_answer_takes_the_place_of_another(scene: Connected) -> None:
     await scene.ask(1)
     request = scene.channel.request("again", {}, replaces=scene.call(1))
     await scene.read()
@@ -234,7 +189,7 @@ async def test_our_answer_takes_the_place_of_another(scene: Scene) -> None:
     assert await scene.hear() == {"next": 1}
 
 
-async def test_an_error_for_us_lets_the_other_answer_through(scene: Scene) -> None:
+async def test_an_error_for_us_lets_the_other_answer_through(scene: Connected) -> None:
     await scene.ask(1)
     request = scene.channel.request("again", {}, replaces=scene.call(1))
     await scene.read()
@@ -243,7 +198,7 @@ async def test_an_error_for_us_lets_the_other_answer_through(scene: Scene) -> No
     assert await scene.hear() == result(1, {"from": "theirs"})
 
 
-async def test_an_answer_in_the_servers_place(scene: Scene) -> None:
+async def test_an_answer_in_the_servers_place(scene: Connected) -> None:
     await scene.ask(1)
     call, channel = scene.call(1), scene.channel
     channel.hold(call)
@@ -254,7 +209,7 @@ async def test_an_answer_in_the_servers_place(scene: Scene) -> None:
     assert await scene.hear() == {"next": 1}
 
 
-async def test_a_held_answer_is_never_put_into_a_fragmented_message(scene: Scene) -> None:
+async def test_a_held_answer_is_never_put_into_a_fragmented_message(scene: Connected) -> None:
     await scene.ask(1)
     gate = asyncio.Event()
     sending = asyncio.get_running_loop().create_task(scene.server.send(gated(gate, "one", "two")))
@@ -269,7 +224,7 @@ async def test_a_held_answer_is_never_put_into_a_fragmented_message(scene: Scene
     assert await scene.hear() == result(1, {"from": "debbie"})
 
 
-async def test_what_is_held_comes_at_the_end(scene: Scene) -> None:
+async def test_what_is_held_comes_at_the_end(scene: Connected) -> None:
     await scene.ask(1)
     scene.channel.hold(scene.call(1))
     await scene.say(result(1))
@@ -280,7 +235,7 @@ async def test_what_is_held_comes_at_the_end(scene: Scene) -> None:
 # -- beside the connection -------------------------------------------------------------------
 
 
-async def test_a_side_connection_says_what_the_program_said(scene: Scene) -> None:
+async def test_a_side_connection_says_what_the_program_said(scene: Connected) -> None:
     accepted: asyncio.Queue[ServerConnection] = scene.accepted  # type: ignore[attr-defined]
     side = await scene.channel.side()
     other: Any = await accepted.get()
@@ -297,7 +252,7 @@ async def test_a_side_connection_says_what_the_program_said(scene: Scene) -> Non
     assert await scene.hear() == {"theirs": 1}
 
 
-async def test_a_server_that_is_gone(scene: Scene) -> None:
+async def test_a_server_that_is_gone(scene: Connected) -> None:
     plain = scene.plain
     request = plain.request
     plain.request = Request("/", Headers({"Host": "127.0.0.1:1"}))
@@ -316,14 +271,14 @@ async def test_a_server_that_is_gone(scene: Scene) -> None:
 
 async def test_a_connection_of_threads(debbie: DebbieDebugger) -> None:
     """Debbie's event loop, the program's thread and the connection's own are three."""
-    ready: asyncio.Future[Scene] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[Connected] = asyncio.get_running_loop().create_future()
     loop = asyncio.get_running_loop()
     over = threading.Event()
     got: list[Any] = []
 
     def program() -> None:
         with sync_ends() as (client, server):
-            scene = Scene(debbie, client, server)
+            scene = Connected(debbie, client, server)
             scene.client.send('{"jsonrpc": "2.0", "id": 1, "method": "work"}')
             server.recv(TIMEOUT)
             loop.call_soon_threadsafe(ready.set_result, scene)
@@ -352,7 +307,7 @@ async def test_a_connection_of_threads(debbie: DebbieDebugger) -> None:
 
 async def test_a_connection_of_the_legacy_package(debbie: DebbieDebugger) -> None:
     async with legacy_ends() as (client, server):
-        scene = Scene(debbie, client, server)
+        scene = Connected(debbie, client, server)
         await scene.ask(1)
         call, channel = scene.call(1), scene.channel
         channel.hold(call)
@@ -365,17 +320,3 @@ async def test_a_connection_of_the_legacy_package(debbie: DebbieDebugger) -> Non
         await asyncio.sleep(0)
         channel.release(call)
         assert json.loads(await asyncio.wait_for(receiving, TIMEOUT)) == result(1)
-
-
-async def test_the_server_of_a_connection_cannot_be_told_anything(debbie: DebbieDebugger) -> None:
-    @contextlib.contextmanager
-    def served() -> Iterator[Any]:
-        with sync_ends() as (client, server):
-            client.send("{}")
-            observed = debbie.intercept_websocket(server)
-            observed.recv(TIMEOUT)
-            yield observed
-
-    with served() as observed:
-        assert observed.interceptor is not None
-        assert observed.interceptor.channel is None

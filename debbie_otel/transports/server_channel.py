@@ -1,0 +1,66 @@
+"""ServerChannel: acts on a connection of which this process is the server.
+
+What is said, the program receives as if its client had said it; its answer never leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import Any
+
+from debbie_otel.core.message import MessageDirection
+from debbie_otel.intervention.channel import ChannelError, SideChannel
+from debbie_otel.onloop import call_on
+from debbie_otel.shared_interceptor import SharedInterceptor
+from debbie_otel.transports.injection import deliver, inject
+from debbie_otel.transports.observed import Observed
+from debbie_otel.transports.process_channel import NOT_SENT, ProcessChannel
+
+_GIVE_SECONDS = 1.0
+
+
+class ServerChannel(ProcessChannel):
+    """A `Channel` for the server's end of a connection of websockets.
+
+    Args:
+        connection: Of websockets.
+        link: What stands before it.
+        interceptor: Observes it.
+
+    """
+
+    def __init__(self, connection: Any, link: Observed, interceptor: SharedInterceptor) -> None:
+        super().__init__(connection, link, interceptor, link.outgoing)
+
+    async def side(self) -> SideChannel:
+        """Say that this cannot be done: who opens connections here is the client."""
+        raise ChannelError("a server has no connection to itself beside its client's")
+
+    async def stop(self) -> None:
+        """Act no more; what was held back leaves, if the client takes it."""
+        self.closed()
+        await asyncio.sleep(0)  # what was given on another thread is begun then
+        if self._last is not None:
+            await asyncio.wait([self._last], timeout=_GIVE_SECONDS)
+        await super().stop()
+
+    async def _say(self, payload: bytes) -> None:
+        with self._caught_up():
+            self._tell(MessageDirection.CLIENT_TO_SERVER, payload)
+        deliver(self._connection, self._link, payload)
+
+    def _give(self, payload: bytes) -> None:
+        if self._loop is not None:  # else nothing was ever held back
+            call_on(self._loop, partial(self._begin_to_give, payload))
+
+    def _begin_to_give(self, payload: bytes) -> None:
+        giving = self._give_after(self._last, payload)
+        self._last = self._tasks.start(giving, f"an answer held back on {self.key}")
+
+    async def _give_after(self, before: asyncio.Task[None] | None, payload: bytes) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        with self._link.outgoing.exempting(payload), contextlib.suppress(*NOT_SENT):
+            await inject(self._connection, payload.decode())
