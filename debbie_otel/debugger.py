@@ -251,11 +251,12 @@ class DebbieDebugger:
         interceptor.handshake_received(opening.subprotocol, opening.raw_headers())
         if link is not None and link.connection is not None:
             assert isinstance(interceptor, SharedInterceptor)
+            ends = link.connection, link, interceptor, self._home
             if opening.side == "client":
                 observe = partial(self.interceptor, attributes, side="client")
-                channel: Channel = ClientChannel(link.connection, link, interceptor, observe)
+                channel: Channel = ClientChannel(*ends, observe)
             else:
-                channel = ServerChannel(link.connection, link, interceptor)
+                channel = ServerChannel(*ends)
             interceptor.channel = channel
         return interceptor
 
@@ -345,6 +346,9 @@ class DebbieDebugger:
             connection, interceptor, dialer, partial(self.interceptor, attributes)
         )
         return interceptor
+
+    def _home(self) -> asyncio.AbstractEventLoop | None:
+        return self._runtime.loop
 
     def _make_reporter(self) -> LiveReporter:
         return LiveReporter(

@@ -100,6 +100,7 @@ class Runtime:
         detector: What raises alerts; None where it is switched off.
         interventions: What is done about them; None likewise, and without telemetry.
         hub: Where interceptors record; None without telemetry.
+        loop: That it was started in; None before.
         ended: Whether it is spent.
 
     Raises:
@@ -120,7 +121,7 @@ class Runtime:
         self._recording: RecordingWriter | None = None
         self._interceptors: dict[str, WebSocketInterceptor] = {}
         self._sweeper: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0  # that the loop runs on
         self._unsubscribe: list[Callable[[], None]] = []
         self._report: ShutdownReport | None = None
@@ -147,7 +148,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         if self._sweeper is not None:
             return
-        self._loop, self._thread = loop, threading.get_ident()
+        self.loop, self._thread = loop, threading.get_ident()
         if self.config.proxy.record is not None:
             self._recording = RecordingWriter(
                 self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
@@ -265,8 +266,8 @@ class Runtime:
         def told(event: Event) -> None:
             if threading.get_ident() == self._thread:
                 subscriber(event)
-            elif self._loop is not None:
-                call_on(self._loop, partial(subscriber, event))
+            elif self.loop is not None:
+                call_on(self.loop, partial(subscriber, event))
 
         return self._lasting.monitor.subscribe(told, *kinds)
 
@@ -368,6 +369,7 @@ class Runtime:
             data_dir / "history.sqlite3",
             World(
                 subscribe=self._subscribe,
+                subscribe_at_once=monitor.subscribe,
                 subscribe_to_alerts=monitor.subscribe_to_alerts,
                 reach=self.reach,
                 steps=detector.steps,

@@ -14,6 +14,8 @@ from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import TraceContext
 from debbie_otel.interceptor import WebSocketInterceptor
 
+AT_ONCE = 32
+"""Messages of a connection that are taken in at once: they tell how the others are to be seen."""
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -27,17 +29,24 @@ class SharedInterceptor(WebSocketInterceptor):
         key: As for any interceptor, with all its other arguments.
         backlog: Of all interceptors of one monitor: messages are taken in a little later.
         side: What the program is to the connection.
+        at_once: So many messages are taken in at once, in the beginning.
 
     """
 
     def __init__(
-        self, key: str, backlog: Backlog, side: Literal["client", "server"], **options: Any
+        self,
+        key: str,
+        backlog: Backlog,
+        side: Literal["client", "server"],
+        at_once: int = AT_ONCE,
+        **options: Any,
     ) -> None:
         self.lock = backlog.lock
         self.catch_up = backlog.catch_up
         up, down = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
         self._sent = up if side == "client" else down
         self._note = backlog.note
+        self._at_once = at_once
         with self.lock:
             super().__init__(key, side=side, **options)
 
@@ -53,6 +62,9 @@ class SharedInterceptor(WebSocketInterceptor):
         """Take in the payload of one whole WebSocket message, perhaps a bit later."""
         caller = _caller() if direction is self._sent else None
         self._note(self, direction, payload, time_ns, caller)
+        if self._at_once:
+            self._at_once -= 1
+            self.catch_up()
 
     def take_in(
         self, direction: MessageDirection, payload: bytes, time_ns: int, caller: TraceContext | None

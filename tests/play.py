@@ -133,6 +133,8 @@ def story(event: ev.Event) -> str | None:
         case ev.ToolEnded(tool=tool):
             error = f" {tool.error_type}" if tool.error_type else ""
             return f"tool {tool.name} {tool.outcome}{error}" + _in(tool.turn)
+        case ev.ToolsListed(repeatable=names):
+            return f"tools listed, repeatable {' '.join(names)}"
         case ev.StreamEnded(stream=stream):
             return f"stream {stream.kind} x{stream.count}" + _in(stream.turn)
         case ev.NotificationSeen(message=m, turn=turn):

@@ -14,14 +14,19 @@ from debbie_otel.core.model import TraceContext
 from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.dialects import Dialects, builtin_dialects
 from debbie_otel.failopen import FailOpen
-from debbie_otel.shared_interceptor import SharedInterceptor
+from debbie_otel.shared_interceptor import AT_ONCE, SharedInterceptor
 from tests.play import C2S, S2C
 
 
 class Program:
     """A client, what was taken in of its connection so far, and for which of its spans."""
 
-    def __init__(self, guard: FailOpen | None = None, backlog: Backlog | None = None) -> None:
+    def __init__(
+        self,
+        guard: FailOpen | None = None,
+        backlog: Backlog | None = None,
+        at_once: int = 0,
+    ) -> None:
         debbie = DebbieDebugger(Config(), telemetry=False)
         self.sink = asyncio.Event()
         self.also: Callable[[str], None] = lambda _: None
@@ -32,6 +37,7 @@ class Program:
             "conn-A",
             backlog or Backlog(),
             "client",
+            at_once,
             dialects=Dialects(builtin_dialects(), "generic"),
             monitor=debbie.monitor,
             hub=None,
@@ -60,7 +66,6 @@ async def test_what_is_seen_on_a_loop_is_taken_in_soon_and_together() -> None:
     program.send("1", "2")
     program.receive("3")
     program.send("4")
-    await asyncio.sleep(0)
     assert program.taken == []
     async with asyncio.timeout(5):
         await program.sink.wait()
@@ -70,6 +75,15 @@ async def test_what_is_seen_on_a_loop_is_taken_in_soon_and_together() -> None:
     async with asyncio.timeout(5):
         await program.sink.wait()
     assert program.taken[4:] == ["5"]
+
+
+async def test_the_first_ones_are_taken_in_at_once() -> None:
+    program = Program(at_once=AT_ONCE)
+    program.send(*map(str, range(AT_ONCE - 1)))
+    program.receive("and one")
+    assert len(program.taken) == AT_ONCE
+    program.receive("later")
+    assert len(program.taken) == AT_ONCE
 
 
 async def test_each_message_has_the_time_at_which_it_was_seen() -> None:

@@ -133,10 +133,14 @@ def tool_list(rule: Rule, scene: Scene) -> None:
     """Learn which tools may be called again."""
     entries = scene.fields.get(rule.list, None)
     paths = [rule.repeatable] if isinstance(rule.repeatable, str) else rule.repeatable
-    for entry in entries if isinstance(entries, list) else []:
-        name = as_text(_within(entry, rule.name))
-        if name is not None and any(descend(entry, path) is True for path in paths):
-            scene.session.may_repeat(name)
+    names = [
+        name
+        for entry in (entries if isinstance(entries, list) else [])
+        if any(descend(entry, path) is True for path in paths)
+        and (name := as_text(_within(entry, rule.name))) is not None
+    ]
+    if names:
+        scene.session.tools_listed(scene.message.time_ns, names, scene.out)
 
 
 def usage(rule: Rule, scene: Scene) -> None:

@@ -70,6 +70,15 @@ class ToolEnded(_Event, frozen=True, eq=False):
     tool: Tool
 
 
+class ToolsListed(_Event, frozen=True, eq=False):
+    """The server told what tools it has; `repeatable` are those that can be called twice for once.
+
+    There is none of it where no tool is.
+    """
+
+    repeatable: tuple[str, ...]
+
+
 class StreamAdvanced(_Event, frozen=True, eq=False):
     """A chunk arrived; the first one of a run has `stream.count == 1`."""
 
@@ -130,6 +139,7 @@ Event = (
     | CallEnded
     | ToolStarted
     | ToolEnded
+    | ToolsListed
     | StreamAdvanced
     | StreamEnded
     | NotificationSeen

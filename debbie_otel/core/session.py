@@ -8,6 +8,7 @@ can be reported more than once: ids that are known, also of what has just ended,
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from debbie_otel.core.events import (
@@ -17,6 +18,7 @@ from debbie_otel.core.events import (
     StreamAdvanced,
     StreamEnded,
     ToolEnded,
+    ToolsListed,
     ToolStarted,
     TurnEnded,
     TurnStarted,
@@ -295,10 +297,10 @@ class Session:
         self._break_streams(time_ns, out)
         out.append(ToolEnded(self.info, time_ns, tool))
 
-    def may_repeat(self, name: str) -> None:
-        """Take note that a tool can be called twice for once."""
-        if len(self.repeatable) < MAX_REMEMBERED:
-            self.repeatable.add(name)
+    def tools_listed(self, time_ns: int, repeatable: Sequence[str], out: list[Event]) -> None:
+        """Take note of tools that can be called twice for once."""
+        self.repeatable.update(repeatable[: MAX_REMEMBERED - len(self.repeatable)])
+        out.append(ToolsListed(self.info, time_ns, tuple(repeatable)))
 
     # -- streams ------------------------------------------------------------------------------
 

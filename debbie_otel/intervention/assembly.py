@@ -42,7 +42,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What interventions need of the rest of Debbie.
 
     Attributes:
-        subscribe: `monitor.subscribe`.
+        subscribe: `monitor.subscribe`, told on Debbie's event loop.
+        subscribe_at_once: `monitor.subscribe`, told on the thread of the wire.
         subscribe_to_alerts: `monitor.subscribe_to_alerts`.
         reach: Finds a live session and the way there.
         steps: Of a session in a loop: the calls that would be more of the same.
@@ -58,6 +59,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     subscribe: Subscribe
+    subscribe_at_once: Subscribe
     subscribe_to_alerts: Callable[[Callable[[Transition], None]], Callable[[], None]]
     reach: Reaching
     steps: Callable[[str], LoopSteps | None]
@@ -140,7 +142,9 @@ class Interventions:
             self._world.subscribe_to_alerts(self.take),
         ]
         if self._retrier is not None:
-            self._unsubscribe.append(subscribe(self._retrier.observe, *retrying.EVENTS))
+            self._retrier.start()
+            at_once = self._world.subscribe_at_once
+            self._unsubscribe.append(at_once(self._retrier.observe, *retrying.EVENTS))
 
     async def stop(self) -> None:
         """Give up what is under way; raises what a strict guard let through."""

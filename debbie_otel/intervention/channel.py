@@ -57,6 +57,12 @@ class Channel(Protocol):
     def notify(self, method: str, params: Any) -> None:
         """Send a notification on the session's own connection; raises as `request` does."""
 
+    def attend(self) -> None:
+        """Let no answer pass from now on before it is known what it answers.
+
+        Inside a program messages are looked at a little later: too late for a `hold`, else.
+        """
+
     def hold(self, call: Call) -> None:
         """Hold back the server's answer to an open request of the client's, until `release`.
 

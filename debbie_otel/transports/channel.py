@@ -116,6 +116,9 @@ class TapChannel:
         self._check_open()
         self._send(method, params, None, None)
 
+    def attend(self) -> None:
+        """Do nothing: a tap looks at every message at once."""
+
     def hold(self, call: Call) -> None:
         """Hold back the server's answer to a request; see `Channel.hold`."""
         self._check_open()

@@ -23,7 +23,7 @@ from debbie_otel.transports.dialer import Dialer
 from debbie_otel.transports.injection import deliver, inject
 from debbie_otel.transports.observed import Observed, split_authority
 from debbie_otel.transports.own import OwnConnection
-from debbie_otel.transports.process_channel import ProcessChannel
+from debbie_otel.transports.process_channel import Home, ProcessChannel
 from debbie_otel.transports.side import TapSide
 
 MAX_SIDES = 4
@@ -38,6 +38,7 @@ class ClientChannel(ProcessChannel):
         connection: Of websockets.
         link: What stands before it.
         interceptor: Observes it.
+        home: Returns Debbie's event loop; None while she does not run.
         observe: Returns the observer of another connection to the same server.
 
     """
@@ -47,9 +48,10 @@ class ClientChannel(ProcessChannel):
         connection: Any,
         link: Observed,
         interceptor: SharedInterceptor,
+        home: Home,
         observe: Callable[[], WebSocketInterceptor],
     ) -> None:
-        super().__init__(connection, link, interceptor, link.incoming)
+        super().__init__(connection, link, interceptor, link.incoming, home)
         self._observe = observe
         self._sides: set[TapSide] = set()
 
@@ -81,8 +83,8 @@ class ClientChannel(ProcessChannel):
     def closed(self) -> None:
         """Take note that the connection is gone: side connections are closed too."""
         super().closed()
-        if self._loop is not None:
-            call_on(self._loop, self._end_sides)
+        if (home := self._home()) is not None:
+            call_on(home, self._end_sides)
 
     async def stop(self) -> None:
         """Act no more: what is under way is given up, and side connections are closed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -31,6 +31,7 @@ from debbie_otel.transports.observed import Observed
 from debbie_otel.transports.sieve import Sieve
 from debbie_otel.transports.tasks import TaskSet
 
+Home = Callable[[], asyncio.AbstractEventLoop | None]
 _CLOSED = "the connection is closed"
 NOT_SENT = (ConnectionClosed, OSError, RuntimeError, ReferenceError)
 """What says that a connection takes no message any more."""
@@ -44,11 +45,17 @@ class ProcessChannel(ABC):
         link: What stands before it.
         interceptor: Observes it.
         answers: Where the server's messages come by.
+        home: Returns Debbie's event loop; None while she does not run.
 
     """
 
     def __init__(
-        self, connection: Any, link: Observed, interceptor: SharedInterceptor, answers: Sieve
+        self,
+        connection: Any,
+        link: Observed,
+        interceptor: SharedInterceptor,
+        answers: Sieve,
+        home: Home,
     ) -> None:
         self._connection = connection
         self._link = link
@@ -57,7 +64,8 @@ class ProcessChannel(ABC):
         self._lock = interceptor.lock
         self._sieve = answers
         self._answers = Answers(self._model, self._give, self._tell_answer)
-        self._loop: asyncio.AbstractEventLoop | None = None  # Debbie's; None until she has acted
+        self._home = home
+        self._attentive = False
         self._tasks = TaskSet()
         self._last: asyncio.Task[None] | None = None
         self._ended: str | None = None
@@ -68,7 +76,7 @@ class ProcessChannel(ABC):
         """The connection's key."""
         return self._model.key
 
-    # -- what strategies do, on Debbie's event loop ---------------------------------------------
+    # -- what strategies do: on Debbie's event loop, but for `attend`, `hold` and `release` -------
 
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:
         """Send a request; see `Channel.request`. If that fails, so does its answer."""
@@ -83,6 +91,13 @@ class ProcessChannel(ABC):
         """Send a notification; see `Channel.notify`."""
         self._check_open()
         self._send(method, params, None, None)
+
+    def attend(self) -> None:
+        """Look at each answer before it passes; see `Channel.attend`."""
+        with self._lock:
+            if self._ended is None:
+                self._attentive = True
+                self._watch()
 
     def hold(self, call: Call) -> None:
         """Hold back the server's answer to a request; see `Channel.hold`."""
@@ -165,11 +180,10 @@ class ProcessChannel(ABC):
     def _check_open(self) -> None:
         if self._ended is not None:
             raise ChannelError(self._ended)
-        self._loop = asyncio.get_running_loop()
 
     def _watch(self) -> None:
         """Look at what the server says as long as something of it may be for us."""
-        self._sieve.filter = self._decide if self._answers else None
+        self._sieve.filter = self._decide if self._answers or self._attentive else None
 
     def _send(
         self, method: str, params: Any, request: Request | None, for_call: Call | None

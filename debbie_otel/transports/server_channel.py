@@ -16,7 +16,7 @@ from debbie_otel.onloop import call_on
 from debbie_otel.shared_interceptor import SharedInterceptor
 from debbie_otel.transports.injection import deliver, inject
 from debbie_otel.transports.observed import Observed
-from debbie_otel.transports.process_channel import NOT_SENT, ProcessChannel
+from debbie_otel.transports.process_channel import NOT_SENT, Home, ProcessChannel
 
 _GIVE_SECONDS = 1.0
 
@@ -28,11 +28,14 @@ class ServerChannel(ProcessChannel):
         connection: Of websockets.
         link: What stands before it.
         interceptor: Observes it.
+        home: Returns Debbie's event loop; None while she does not run.
 
     """
 
-    def __init__(self, connection: Any, link: Observed, interceptor: SharedInterceptor) -> None:
-        super().__init__(connection, link, interceptor, link.outgoing)
+    def __init__(
+        self, connection: Any, link: Observed, interceptor: SharedInterceptor, home: Home
+    ) -> None:
+        super().__init__(connection, link, interceptor, link.outgoing, home)
 
     async def side(self) -> SideChannel:
         """Say that this cannot be done: who opens connections here is the client."""
@@ -52,8 +55,8 @@ class ServerChannel(ProcessChannel):
         deliver(self._connection, self._link, payload)
 
     def _give(self, payload: bytes) -> None:
-        if self._loop is not None:  # else nothing was ever held back
-            call_on(self._loop, partial(self._begin_to_give, payload))
+        if (home := self._home()) is not None:  # else nothing was ever held back
+            call_on(home, partial(self._begin_to_give, payload))
 
     def _begin_to_give(self, payload: bytes) -> None:
         giving = self._give_after(self._last, payload)

@@ -583,6 +583,22 @@ def test_mcp_tool_call_is_a_tool_and_is_error_its_failure() -> None:
     assert stage.connection.session.info.errors == 1
 
 
+def test_mcp_a_server_says_which_tools_may_be_called_again() -> None:
+    stage = Play("mcp")
+    told = stage.play(
+        """
+        >> {"jsonrpc":"2.0","id":1,"method":"tools/list"}
+        << {"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":"b"},{"annotations":{"idempotentHint":true}},{"name":"c","annotations":{"idempotentHint":true}}]}}
+        >> {"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"x"}}
+        << {"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"d"}]}}
+        """
+    )
+    assert [story for story in told if story.startswith("tools")] == [
+        "tools listed, repeatable a c"
+    ]
+    assert stage.connection.session.repeatable == {"a", "c"}
+
+
 MCP_TOOL = '>> {"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s","_meta":{"progressToken":%s}}}'
 MCP_PROGRESS = (
     '<< {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s}}'

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
 
 from debbie_otel import DebbieInstrumentor
 from debbie_otel.config import Config
@@ -21,6 +23,8 @@ from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.scenes import MISHAPS, Mishap, play
 from debbie_otel.demo.show import demo_config
 from debbie_otel.intervention.records import InterventionResult
+from debbie_otel.intervention.settings import ToolRetrySettings
+from tests.integration.test_tool_retry import Client, Flaky
 from tests.telemetry.test_borrowed import Program
 from tests.transports.pairs import eventually
 
@@ -66,6 +70,36 @@ async def test_a_mishap_is_noticed_and_healed(end: str, mishap: Mishap, tmp_path
     assert any(name.startswith("debbie.intervention") for name in names)
     kinds = {span.kind for span in spans if span.name.startswith("invoke_agent")}
     assert kinds == {SpanKind.SERVER if end == "server" else SpanKind.CLIENT}
+
+
+@pytest.mark.parametrize("tools", [[], ["look"]], ids=["as the server says", "as we say"])
+@pytest.mark.parametrize("end", ["client", "server"])
+async def test_a_failed_tool_is_called_again(end: str, tools: list[str], tmp_path: Path) -> None:
+    """Its failure is seen by no client, however fast it comes."""
+    instrumentor = DebbieInstrumentor()
+    retry = ToolRetrySettings(delay=0.01, idempotent=not tools, tools=tuple(tools))
+    made = config(tmp_path)
+    made = msgspec.structs.replace(
+        made,
+        proxy=msgspec.structs.replace(made.proxy, dialect="mcp"),
+        interventions=msgspec.structs.replace(made.interventions, tool_retry=retry),
+    )
+    instrumentor.instrument(config=made)
+    flaky = Flaky(look=2)
+    try:
+        async with asyncio.timeout(LIMIT), contextlib.AsyncExitStack() as stack:
+            with part_of_program(end == "server"):
+                server = await stack.enter_async_context(serve(flaky, "127.0.0.1", 0))
+            port = next(iter(server.sockets)).getsockname()[1]
+            with part_of_program(end == "client"):
+                opening = connect(f"ws://127.0.0.1:{port}", proxy=None)
+                client = Client(await stack.enter_async_context(opening))
+            await client.request("tools/list")
+            answer = await client.use("look", at="this")
+    finally:
+        await asyncio.to_thread(instrumentor.uninstrument)
+    assert answer["result"] == {"content": [], "isError": False, "call": 3}
+    assert flaky.calls == [("look", {"at": "this"})] * 3
 
 
 def part_of_program(it_is: bool) -> contextlib.AbstractContextManager[None]:

@@ -33,10 +33,11 @@ from debbie_otel.intervention.executor import Reach, Reaching, Subscribe
 from debbie_otel.intervention.policy import Policies
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
 from debbie_otel.intervention.settings import ToolRetrySettings
+from debbie_otel.onloop import call_on
 
 STRATEGY = "tool_retry"
 ALERT_TYPE = "tool_error"
-EVENTS = (ev.ToolStarted, ev.ToolEnded)
+EVENTS = (ev.SessionStarted, ev.ToolsListed, ev.ToolStarted, ev.ToolEnded)
 _MAX_HELD = 1000
 _MAX_TEXT = 2048
 """Characters of a failure that say whether it is a permanent one."""
@@ -89,19 +90,32 @@ class ToolRetrier:
         self._dice = dice or random.Random()
         self._permanent = re.compile(settings.permanent or "(?!)", re.IGNORECASE)
         self._held: dict[int, _Held] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def start(self) -> None:
+        """Begin, on the event loop that calls are repeated from."""
+        self._loop = asyncio.get_running_loop()
+
     def observe(self, event: ev.Event) -> None:
-        """Take in the start or the end of a tool."""
-        if type(event) is ev.ToolStarted:
-            self._started(event.tool)
-        elif type(event) is ev.ToolEnded and self._held:
-            held = self._held.pop(id(event.tool), None)
-            if held is not None:
-                self._ended(event.tool, held)
+        """Take in the start or the end of a tool, at once and on whatever thread.
+
+        Whoever waits for its answer may get it as soon as this returns.
+        """
+        match event:
+            case ev.ToolStarted(tool=tool):
+                self._started(tool)
+            case ev.ToolEnded(tool=tool):
+                if (held := self._held.pop(id(tool), None)) is not None:
+                    self._ended(tool, held)
+            case ev.ToolsListed() if self._settings.idempotent:
+                self._attend(event.session.id)
+            case ev.SessionStarted() if self._settings.tools:
+                self._attend(event.session.id)
 
     async def stop(self) -> None:
         """Give up what is being repeated: the failures go to their clients."""
+        self._loop = None
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -111,6 +125,11 @@ class ToolRetrier:
         self._held.clear()
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _attend(self, session_id: str) -> None:
+        reach = self._reach(session_id)
+        if reach is not None:
+            reach.channel.attend()
 
     def _started(self, tool: Tool) -> None:
         if not tool.is_call or len(self._held) >= _MAX_HELD:
@@ -138,8 +157,14 @@ class ToolRetrier:
         if tool.outcome is not Outcome.FAILED or self._is_permanent(_failure(tool)):
             held.reach.channel.release(held.call)
             return
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._repeat(tool, held), name="tool retry")
+        if self._loop is not None:
+            call_on(self._loop, partial(self._begin, tool, held))
+
+    def _begin(self, tool: Tool, held: _Held) -> None:
+        if self._loop is None:  # it has been stopped meanwhile
+            held.reach.channel.release(held.call)
+            return
+        task = self._loop.create_task(self._repeat(tool, held), name="tool retry")
         self._tasks.add(task)
         task.add_done_callback(partial(self._repeated, held))
 
