@@ -46,7 +46,7 @@ class AnomalyAlert(msgspec.Struct, eq=False, kw_only=True):
         message: One sentence.
         since_ns: When the condition began; `fired_ns`, when the alert fired.
         resolved_ns: None while it is active.
-        details: Evidence.
+        details: Evidence, as it was when the alert fired.
 
     """
 
@@ -104,10 +104,8 @@ class AlertBook:
         holding: set[Key] = set()
         for condition in conditions:
             holding.add(condition.key)
-            alert = self._active.get(condition.key)
-            if alert is not None:
-                alert.details = condition.details
-            elif self._is_due(condition, now_ns):
+            # An active alert keeps saying what it said when it was raised, as its sentence does.
+            if condition.key not in self._active and self._is_due(condition, now_ns):
                 transitions.append(self._fire(condition, now_ns))
         for key in [k for k in (*self._pending, *self._active) if k not in holding]:
             if sessions is None or key[0] in sessions:

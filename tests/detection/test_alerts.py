@@ -25,7 +25,7 @@ def _key(transition: Transition) -> Key:
     return alert.session_id, alert.alert_type, alert.subject
 
 
-def test_an_alert_fires_once_and_its_evidence_follows() -> None:
+def test_an_alert_fires_once_and_keeps_saying_what_it_said_then() -> None:
     book = AlertBook(60 * SECOND)
     (fired,) = book.look([condition(value=31)], 5 * SECOND)
     assert fired.event == "alert"
@@ -35,7 +35,7 @@ def test_an_alert_fires_once_and_its_evidence_follows() -> None:
     for second in range(6, 10):
         assert book.look([condition(value=second)], second * SECOND) == []
     assert book.active == [alert]
-    assert alert.details == {"value": 9}
+    assert alert.details == {"value": 31}
 
 
 def test_it_is_resolved_when_the_condition_is_gone() -> None:

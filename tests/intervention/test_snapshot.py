@@ -30,7 +30,7 @@ def test_a_hung_session_is_told_with_what_is_open_and_since_when() -> None:
     assert [(item.kind, item.age) for item in told.open] == [("turn", 40), ("tool", 40)]
     assert (told.dialect, told.live, told.idle, told.turns, told.tools) == ("acp", True, 40, 1, 1)
     assert (told.alert.type, told.alert.severity, told.alert.age) == ("session_stall", "high", 40)
-    assert told.alert.details["value"] == 40
+    assert told.alert.details["value"] == 30
     assert told.memory == 5
     assert msgspec.json.decode(msgspec.json.encode(told), type=SessionSnapshot) == told
 
