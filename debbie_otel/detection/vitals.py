@@ -107,7 +107,9 @@ class SessionVitals:
         """Note how a turn ended; one that stopped mid-task still owes something."""
         turn, now_ns = event.turn, event.time_ns
         self._owed.turns.pop(id(turn), None)
-        if not (is_ours(turn) and turn.outcome in _NOT_DONE):
+        # A turn of ours that is answered tells nothing of one beside it that its client waits for.
+        beside = any(not is_ours(other) for other in self._owed.turns.values())
+        if not (is_ours(turn) and (beside or turn.outcome in _NOT_DONE)):
             self._owed.progress_ns = now_ns
         if turn.outcome is Outcome.INCOMPLETE:
             self._owed.unfinished = turn

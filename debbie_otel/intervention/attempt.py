@@ -134,6 +134,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             RecoveredFirst: There is no need for it any more.
 
         """
+        if replaces is None and act.method in self.dialect.turn_rules:
+            self.watch.beside(self.session)
         if act.channel == "same" and act.kind == "request":
             return self.channel.request(act.method, params, replaces=replaces)
         if act.channel == "same":

@@ -29,8 +29,10 @@ def outcome(
     if watch.hopeless is not None:
         reason = "session_ended" if watch.ended else "no_recovery"
         return InterventionResult.FAILURE, reason, f"{done.detail}; {watch.hopeless}"
-    detail = f"{done.detail}; the agent did nothing for {timeout:g} s"
-    return InterventionResult.FAILURE, "no_recovery", detail
+    nothing = f"the agent did nothing for {timeout:g} s"
+    if watch.answered:
+        nothing = "that was answered, but the turn that hangs has not moved"
+    return InterventionResult.FAILURE, "no_recovery", f"{done.detail}; {nothing}"
 
 
 def refusal(answer: asyncio.Future[Any]) -> str | None:

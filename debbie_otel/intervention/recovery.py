@@ -14,6 +14,7 @@ from debbie_otel.core import events as ev
 from debbie_otel.core.loops import LoopSteps
 from debbie_otel.core.message import MessageDirection
 from debbie_otel.core.model import Call, Outcome, Tool, Turn
+from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 
 _AGENT = MessageDirection.SERVER_TO_CLIENT
@@ -60,6 +61,9 @@ class RecoveryWatch:
         ended: Whether the session has ended.
         superseded: Whether the user has spoken since, so that a loop is over, and what runs now is
             none of it.
+        unsure: Set where the agent does something that may be for a turn of ours alone; whoever
+            waits then waits on.
+        answered: Whether our words were answered beside the turn that hangs.
 
     """
 
@@ -70,6 +74,10 @@ class RecoveryWatch:
         self.hopeless: str | None = None
         self.ended = False
         self.superseded = False
+        self.unsure = False
+        self.answered = False
+        self._hung: Turn | None = None  # what we say, we say beside it
+        self._ours: set[int] = set()  # turns of ours that are open, by identity
         self._sign = _SIGNS.get(alert.alert_type, _nothing)
         self._good = 0
         self._same = 0
@@ -85,6 +93,17 @@ class RecoveryWatch:
         self.moved = self.hopeless = None
         self._since_ns = now_ns
         self._good = self._same = 0
+        self._hung = None
+        self.unsure = self.answered = False
+
+    def beside(self, session: Session) -> None:
+        """Take note that our words open a turn of their own, beside what may be open.
+
+        The oldest one hangs, and its client waits for it: that we are answered does not help.
+        """
+        turns = session.open_turns
+        self._hung = turns[0] if turns else None
+        self._ours = {id(turn) for turn in turns[1:] if _is_ours(turn)}
 
     def observe(self, event: ev.Event) -> None:
         """Take in an event; of other sessions nothing is concluded."""
@@ -94,6 +113,8 @@ class RecoveryWatch:
             self.superseded = self.alert.alert_type == "tool_loop"
         if self.moved is not None:
             return
+        if type(event) is ev.TurnStarted and _is_ours(event.turn):
+            self._ours.add(id(event.turn))
         if type(event) is ev.SessionEnded:
             self.hopeless = f"the session has ended ({event.reason})"
             self.ended = True
@@ -102,10 +123,39 @@ class RecoveryWatch:
         if type(event) is ev.TurnEnded and self._has_failed(event.turn):
             self.hopeless = f"turn {event.turn.number} failed: {event.turn.error_type}"
         what = self._sign(self, event)
-        if what is not None:
+        if what is not None and self._is_of_another(event):
+            what, self.unsure = None, True
+        elif what is not None:
             self.moved = Moved(event.time_ns, what)
-        if what is not None or self.hopeless is not None:
+        if type(event) is ev.TurnEnded and id(event.turn) in self._ours:
+            self._ours.remove(id(event.turn))
+            self.answered = self._hung is not None
+        if what is not None or self.unsure or self.hopeless is not None:
             self._changed()
+
+    def _is_of_another(self, event: ev.Event) -> bool:
+        """Whether this may be the work of another turn than the one that hangs.
+
+        Where turns have no ids, what is told while a turn of ours is open may be of either.
+        """
+        hung = self._hung
+        if hung is None or hung.ended_ns is not None:
+            return False
+        turn: Turn | None = None
+        match event:
+            case ev.TurnEnded():
+                return True
+            case ev.ToolEnded(tool=tool) if tool.started_ns < self._since_ns:
+                return False
+            case ev.ToolStarted(tool=tool) | ev.ToolEnded(tool=tool):
+                turn = tool.turn
+            case ev.StreamAdvanced(stream=stream):
+                turn = stream.turn
+            case ev.CallStarted():
+                pass
+            case _:
+                return False
+        return bool(self._ours) and (hung.id is None or turn is not hung)
 
     def transition(self, transition: Transition) -> None:
         """Take in the end of the alert itself: of what is measured, that is the evidence."""

@@ -109,10 +109,7 @@ class Treatment:
             await self._escalate(pending)
 
     def _not_again(self, alert: AnomalyAlert, strategies: tuple[str, ...]) -> tuple[str, ...]:
-        """Put last what has helped the agent, but not the turn that is stuck once more.
-
-        So an ACP agent answers a prompt beside a hung one, whose client waits on.
-        """
+        """Put last what has helped the turn that is stuck once more, but not for long."""
         helped = self._policies.of(alert.session_id).helped
         turn = self._open_turn(alert)
         if helped is None or turn is None or helped[0] != alert.alert_type or helped[2] != turn:
@@ -232,15 +229,19 @@ class Treatment:
         return None
 
     async def _verify(self, watch: RecoveryWatch, done: Done) -> None:
-        """Wait until the agent has moved, or cannot any more, or the time is over."""
+        """Wait until the agent has moved, or cannot any more, or has done nothing for too long."""
         changed = asyncio.Event()
         watch.notify(changed.set)
         answer = done.answer
         if answer is not None:
             answer.add_done_callback(lambda _: changed.set())
         try:
-            async with asyncio.timeout(self.config.recovery_timeout):
+            async with asyncio.timeout(self.config.recovery_timeout) as limit:
                 while watch.moved is None and watch.hopeless is None:
+                    if watch.unsure:  # it works, be it for us alone: what it leads to is seen then
+                        watch.unsure = False
+                        loop = asyncio.get_running_loop()
+                        limit.reschedule(loop.time() + self.config.recovery_timeout)
                     refused = None if answer is None else refusal(answer)
                     if refused is not None:
                         watch.hopeless = refused

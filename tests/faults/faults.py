@@ -260,6 +260,13 @@ IGNORES_ALL = Fault(
     again=_only(Hang()),
     dialects=ALL,
 )
+ANSWERS_BESIDE = Fault(
+    name="answers beside a hung turn",
+    alert="session_stall",
+    steps=_then(Hang()),
+    again=_only(Say("Yes, I am here. What was it about?")),
+    cures=RESTART,
+)
 ONLY_RESTART = Fault(
     name="stalls until restarted",
     alert="session_stall",
@@ -332,6 +339,7 @@ FAULTS = (
     FLAKY_TOOL,
     FLAKY_CALL,
     IGNORES_PROMPTS,
+    ANSWERS_BESIDE,
     ONLY_RESTART,
     IGNORES_ALL,
     DEAD_SOCKETS,

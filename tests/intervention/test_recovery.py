@@ -98,6 +98,55 @@ def test_an_acp_agent_moves_by_any_update_with_content_but_not_by_a_cancelled_tu
     )
 
 
+ACP_PROMPT = '>> {"id":%s,"method":"session/prompt","params":{"sessionId":"s1","prompt":[{"type":"text","text":"go"}]}}'
+ACP_CHUNK = update(sessionUpdate="agent_message_chunk", content={"type": "text", "text": "on"})
+ACP_TOOL = update(sessionUpdate="tool_call", toolCallId="t1", kind="read", status="in_progress")
+ACP_TOOL_DONE = update(sessionUpdate="tool_call_update", toolCallId="t1", status="completed")
+ACP_OUR_ANSWER = '<< {"id":"debbie-1","result":{"stopReason":"end_turn"}}'
+ACP_ITS_ANSWER = '<< {"id":2,"result":{"stopReason":"end_turn"}}'
+
+
+def prompted_beside(*before: str) -> Watched:
+    """Return an ACP session whose turn hangs, and a prompt of ours on its way beside it."""
+    watched = stalled("acp", "\n".join([ACP_START, *before]))
+    watched.watch.again(watched.stage.now + 1)
+    watched.watch.beside(watched.stage.connection.session)
+    assert watched.then(ACP_PROMPT % '"debbie-1"') is None
+    return watched
+
+
+def test_a_prompt_that_is_answered_beside_a_hung_turn_does_not_help_that() -> None:
+    watched = prompted_beside()
+    assert watched.then(ACP_CHUNK) is None
+    assert watched.watch.unsure, "it may be for either, so that it is worth to wait on"
+    assert not watched.watch.answered
+    assert watched.then(ACP_OUR_ANSWER) is None
+    assert watched.watch.answered
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "moved"),
+    [
+        ("", ACP_ITS_ANSWER, "turn 1 has come to its end"),
+        ("", f"{ACP_CHUNK}\n{ACP_OUR_ANSWER}\n{ACP_CHUNK}", "it streams (message)"),
+        ("", ACP_TOOL, None),
+        (ACP_TOOL, ACP_TOOL_DONE, "read has ended"),
+        ("", '<< {"id":2,"result":{"stopReason":"cancelled"}}', None),
+        ("", f'<< {{"id":2,"result":{{"stopReason":"cancelled"}}}}\n{ACP_CHUNK}', "it streams (message)"),
+    ],
+)  # fmt: skip
+def test_a_turn_that_hangs_beside_ours_has_to_move_itself(
+    before: str, then: str, moved: str | None
+) -> None:
+    assert prompted_beside(*filter(None, [before])).then(then) == moved
+
+
+def test_a_new_attempt_is_not_beside_what_an_earlier_one_was() -> None:
+    watched = prompted_beside()
+    watched.watch.again()
+    assert watched.then(ACP_CHUNK) == "it streams (message)"
+
+
 def test_a_codex_server_that_takes_a_steer_has_not_moved() -> None:
     watched = stalled("codex", CODEX_START)
     steer = (
