@@ -33,6 +33,7 @@ METRICS = {
 SUBJECT = "debbie.control.subject"
 SINCE = "debbie.control.since"
 TEXT = "debbie.control.text"
+LIMIT = "debbie.control.limit"
 
 
 class ControlMetrics:
@@ -56,15 +57,15 @@ class ControlMetrics:
     def write(self, session_id: str, readings: Iterable[Reading]) -> None:
         """Write the readings of one session."""
         for reading in readings:
-            self._gauges[reading.metric].set(
-                reading.value,
-                {
-                    semconv.SESSION_ID: session_id,
-                    SUBJECT: reading.subject,
-                    SINCE: reading.since_ns,
-                    TEXT: reading.text,
-                },
-            )
+            attributes: dict[str, str | float] = {
+                semconv.SESSION_ID: session_id,
+                SUBJECT: reading.subject,
+                SINCE: reading.since_ns,
+                TEXT: reading.text,
+            }
+            if reading.limit is not None:
+                attributes[LIMIT] = reading.limit
+            self._gauges[reading.metric].set(reading.value, attributes)
 
     def shutdown(self) -> None:
         """End the provider."""

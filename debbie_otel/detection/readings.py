@@ -14,6 +14,7 @@ class Reading(msgspec.Struct, frozen=True):
         subject: What it is about: a method, a tool.
         since_ns: When the condition behind it began.
         text: One clause for people.
+        limit: What the value is compared with, where that differs from case to case.
 
     """
 
@@ -22,3 +23,4 @@ class Reading(msgspec.Struct, frozen=True):
     subject: str
     since_ns: int
     text: str
+    limit: float | None = None

@@ -37,7 +37,7 @@ def thresholds(settings: DetectionSettings) -> dict[str, Threshold]:
         Threshold("silence.long", "session_stall", settings.long_tool_threshold),
         Threshold("response.ratio", "slow_response", settings.slow_factor, per_subject=True),
         Threshold("error.ratio", "high_error_rate", settings.error_rate),
-        Threshold("loop.count", "tool_loop", 1),
+        Threshold("loop.count", "tool_loop", 1),  # each kind of loop has a limit of its own
         Threshold("memory.ratio", "memory_spike", settings.memory_factor),
         Threshold("retries", "retry_storm", settings.retries),
     ]
@@ -92,7 +92,7 @@ def exceeded(
                 {
                     "metric": point.metric,
                     "value": round(point.value, 3),
-                    "threshold": rule.above,
+                    "threshold": attributes.get(control.LIMIT, rule.above),
                     "subject": subject,
                 },
                 round(settings.pending.get(rule.alert_type, 0.0) * 1e9),

@@ -202,7 +202,9 @@ class SessionVitals:
             loop = found
         if loop is not None and loop.tier == "hard":
             subject = loop.tool or loop.kind
-            yield Reading("loop.count", loop.count, subject, loop.since_ns, loop.message)
+            yield Reading(
+                "loop.count", loop.count, subject, loop.since_ns, loop.message, loop.limit
+            )
         yield from self._retried(now_ns)
 
     def _retried(self, now_ns: int) -> Iterator[Reading]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from debbie_otel.core.loops import LoopSettings
 from debbie_otel.detection.settings import SEVERITIES
 from tests.core.test_connection import ACP_START, CODEX_START, START, update
 from tests.detection.judged import Judged
@@ -161,7 +162,22 @@ def test_the_same_tool_five_times_is_a_loop() -> None:
         seen = stage.watch(lines)
         assert seen == (["0s tool_loop"] if number == 4 else [])
     assert stage.transitions[0].alert.severity == "critical"
-    assert stage.transitions[0].alert.details["subject"] == "read"
+    details = stage.transitions[0].alert.details
+    assert (details["subject"], details["value"], details["threshold"]) == ("read", 5, 5)
+
+
+@pytest.mark.parametrize(("match", "limit"), [("equivalent", 4), ("name", 3)])
+def test_a_loop_is_told_with_the_limit_of_its_kind(
+    match: Literal["equivalent", "name"], limit: int
+) -> None:
+    loops = LoopSettings(match=match, repetitions=limit, warn_repetitions=2)
+    stage = Judged(loops=loops)
+    stage.watch(ACP_START)
+    for number in range(limit):
+        tool = {"toolCallId": f"c{number}", "kind": "read", "rawInput": {"path": "a"}}
+        stage.watch(update(sessionUpdate="tool_call", status="failed", rawOutput="no", **tool))
+    (details,) = (t.alert.details for t in stage.transitions if t.alert.alert_type == "tool_loop")
+    assert (details["value"], details["threshold"]) == (limit, limit)
 
 
 def test_the_recorded_loops_are_found_and_nothing_in_the_healthy_scenes() -> None:

@@ -232,7 +232,7 @@ class CallLoops:
         if s.match == "name":
             if tier := self._tier(self._named.count, s.repetitions):
                 text = f"{self._last.name} was called {self._named.count} times in a row"
-                yield self._found("name", tier, self._named, text)
+                yield self._found("name", tier, self._named, s.repetitions, text)
         else:
             yield from self._repetitions()
             if self._alike.count >= s.warn_repetitions:
@@ -248,27 +248,29 @@ class CallLoops:
         return "soft" if count >= self._settings.warn_repetitions else None
 
     def _found(
-        self, kind: LoopKind, tier: LoopTier, row: Row, text: str, period: int = 1
+        self, kind: LoopKind, tier: LoopTier, row: Row, limit: int, text: str, period: int = 1
     ) -> LoopFinding:
-        return LoopFinding(kind, tier, self._last.name, row.count, period, row.since_ns, text)
+        name = self._last.name
+        return LoopFinding(kind, tier, name, row.count, limit, period, row.since_ns, text)
 
     def _failures(self) -> Iterator[LoopFinding]:
         s, last = self._settings, self._last
         limit = min(s.unknown_tool_repetitions, s.repetitions)
         if tier := self._tier(self._lost.count, limit):
             text = f"{self._lost.count} calls in a row of tools that do not exist, last {last.name}"
-            yield self._found("unknown_tool", tier, self._lost, text)
+            yield self._found("unknown_tool", tier, self._lost, limit, text)
         # What may go away by itself gets as many tries as any other call.
         limit = s.repetitions if last.transient else min(s.failed_repetitions, s.repetitions)
         if not last.repeats and (tier := self._tier(self._failing.count, limit)):
             text = f"{last.name} failed {self._failing.count} times with the same arguments"
-            yield self._found("repeated_failure", tier, self._failing, text)
-        if tier := self._tier(self._erring.count, s.same_error_repetitions):
+            yield self._found("repeated_failure", tier, self._failing, limit, text)
+        limit = s.same_error_repetitions
+        if tier := self._tier(self._erring.count, limit):
             text = (
                 f"{last.name} failed {self._erring.count} times with the same error,"
                 " whatever its arguments"
             )
-            yield self._found("same_error", tier, self._erring, text)
+            yield self._found("same_error", tier, self._erring, limit, text)
 
     def _repetitions(self) -> Iterator[LoopFinding]:
         s, last = self._settings, self._last
@@ -276,18 +278,19 @@ class CallLoops:
             rounds = matched // period + 1 if matched else 0
             if rounds < s.warn_repetitions:
                 continue
-            tier = self._tier(rounds, s.repetitions)
+            limit = s.repetitions
+            tier = self._tier(rounds, limit)
             if any(self._recent[-i].repeats for i in range(1, period + 1)):
-                tier = "soft" if rounds >= s.polling_repetitions else None
+                limit = s.polling_repetitions
+                tier = "soft" if rounds >= limit else None
             if tier is not None:
                 row = Row(rounds, self._since[period])
                 kind: LoopKind = "repeated_call" if period == 1 else "cycle"
-                yield self._found(kind, tier, row, self._story(period, rounds), period)
-        if self._same.count >= s.changing_repetitions and not (
-            last.repeats or outcomes.says_pending(last.value)
-        ):
+                yield self._found(kind, tier, row, limit, self._story(period, rounds), period)
+        limit = s.changing_repetitions
+        if self._same.count >= limit and not (last.repeats or outcomes.says_pending(last.value)):
             text = f"{last.name} was called {self._same.count} times with the same arguments"
-            yield self._found("repeated_call", "soft", self._same, text)
+            yield self._found("repeated_call", "soft", self._same, limit, text)
 
     def _story(self, period: int, rounds: int) -> str:
         last = self._last
@@ -316,7 +319,7 @@ class CallLoops:
             return
         if tier := self._tier(count, hard):
             text = f"{last.name} was called {count} times with almost the same arguments"
-            yield self._found("near_duplicate", tier, self._alike, text)
+            yield self._found("near_duplicate", tier, self._alike, hard, text)
 
 
 def _brings_news(action: Action, earlier: Action) -> bool:

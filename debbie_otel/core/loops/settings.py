@@ -190,7 +190,8 @@ class LoopFinding(msgspec.Struct, frozen=True):
         kind: Which rule found it.
         tier: Whether it is worth a warning (soft) or an intervention (hard).
         tool: The tool called last; None for what the agent says.
-        count: Calls, rounds of the cycle, or messages so far.
+        count: Calls, rounds of the cycle, or messages so far, and
+        limit: from how many on it is a loop.
         period: Calls in one round; 1 unless it is a cycle.
         since_ns: When the first of them began.
         message: One sentence for people.
@@ -201,6 +202,7 @@ class LoopFinding(msgspec.Struct, frozen=True):
     tier: LoopTier
     tool: str | None
     count: int
+    limit: int
     period: int
     since_ns: int
     message: str

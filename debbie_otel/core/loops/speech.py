@@ -108,10 +108,11 @@ class Speech:
         limit = self._settings.monologue_repetitions
         if self._row < limit:
             return None
-        tier: LoopTier = "hard" if size >= SUBSTANTIAL or self._row >= 2 * limit else "soft"
+        limit = limit if size >= SUBSTANTIAL else 2 * limit
+        tier: LoopTier = "hard" if self._row >= limit else "soft"
         text = f"the agent said the same {self._row} times, with nothing between"
         return self._set(
-            LoopFinding("monologue", tier, None, self._row, 1, self._row_since_ns, text)
+            LoopFinding("monologue", tier, None, self._row, limit, 1, self._row_since_ns, text)
         )
 
     # -- chanting -----------------------------------------------------------------------------
@@ -139,9 +140,10 @@ class Speech:
             if count <= 2:
                 self._chants_no_more()
             return None
-        line = " ".join(probe.split())
-        text = f"the agent repeats itself {count} times within a message: {line!r}"
-        return self._set(LoopFinding("chanting", "hard", None, count, 1, self._since_ns, text))
+        text = f"the agent repeats itself {count} times within a message"
+        return self._set(
+            LoopFinding("chanting", "hard", None, count, needed, 1, self._since_ns, text)
+        )
 
     def _chants_no_more(self) -> None:
         if self.active is not None and self.active.kind == "chanting":
