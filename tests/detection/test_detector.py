@@ -8,7 +8,7 @@ import pytest
 
 from debbie_otel.core.loops import LoopSettings
 from debbie_otel.detection.settings import SEVERITIES
-from tests.core.test_connection import ACP_START, CODEX_START, START, update
+from tests.core.test_connection import ACP_START, CODEX_START, MCP_TOOL, START, update
 from tests.detection.judged import Judged
 from tests.play import recording
 
@@ -164,6 +164,25 @@ def test_the_same_tool_five_times_is_a_loop() -> None:
     assert stage.transitions[0].alert.severity == "critical"
     details = stage.transitions[0].alert.details
     assert (details["subject"], details["value"], details["threshold"]) == ("read", 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("result", "is_loop"),
+    [
+        ('{"content":[{"type":"text","text":"step %d of 9"}]}', False),
+        ('{"content":[],"structuredContent":{"position_ms":%d000}}', False),
+        ('{"rows":%d}', False),  # not as MCP has it, and a result all the same
+        ('{"rows":7,"took_ms":%d}', True),
+        ('{"content":[{"type":"text","text":"nothing new at 12:00:0%d"}]}', True),
+    ],
+)
+def test_asking_again_is_a_loop_only_if_it_brings_nothing_new(result: str, is_loop: bool) -> None:
+    stage = Judged("mcp")
+    for number in range(9):
+        call = MCP_TOOL % (number, "read_job", '"token"')
+        answer = f'<< {{"jsonrpc":"2.0","id":{number},"result":{result % number}}}'
+        stage.watch(f"{call}\n+1\n{answer}")
+    assert [t.alert.alert_type for t in stage.transitions] == (["tool_loop"] if is_loop else [])
 
 
 @pytest.mark.parametrize(("match", "limit"), [("equivalent", 4), ("name", 3)])

@@ -123,8 +123,13 @@ VOLATILE_RESULTS = (
     "uptime*",
     "ppid",
     "session_id",
+    "!*progress*",
+    "!*position*",
+    "!*offset*",
+    "!*remaining*",
 )
-"""Members that differ between two results that say the same, besides `VOLATILE`."""
+"""Members that differ between two results that say the same, besides `VOLATILE`; not those that
+tell of progress (`position_ms`)."""
 
 
 class LoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
