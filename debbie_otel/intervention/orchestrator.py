@@ -110,7 +110,7 @@ class InterventionOrchestrator:
         ):
             return  # it is being dealt with
         elif self._waiting >= self.config.queue:
-            self._treatment.skip(alert, strategies[0], "queue", "too many alerts wait already")
+            self._too_many(alert)
         else:
             self._enqueue(alert)
 
@@ -154,20 +154,34 @@ class InterventionOrchestrator:
         pending = PendingAlert(alert, watch, self._subscribe(watch.observe, *EVENTS))
         case = self._cases.setdefault(alert.session_id, _Case())
         if len(case.waiting) >= _MAX_WAITING:
-            case.waiting.popleft().unsubscribe()
+            oldest = case.waiting.popleft()
+            oldest.unsubscribe()
+            self._too_many(oldest.alert)
         case.waiting.append(pending)
         if case.task is None:
             work = self._work(alert.session_id, case)
             case.task = asyncio.get_running_loop().create_task(work, name="interventions")
+
+    def _too_many(self, alert: AnomalyAlert) -> None:
+        strategy = self._treatment.strategies(alert)[0]
+        self._treatment.skip(alert, strategy, "queue", "too many alerts wait already")
+
+    async def _deal_with(self, pending: PendingAlert) -> None:
+        """Deal with an alert; while its session has to wait, others have its place."""
+        while True:
+            async with self._slots:
+                with self._guard("an intervention"):
+                    await self._treatment.deal_with(pending)
+            if not pending.wait:
+                return
+            await self._treatment.wait(pending)
 
     async def _work(self, session_id: str, case: _Case) -> None:
         try:
             while case.waiting:
                 pending = case.current = case.waiting.popleft()
                 try:
-                    async with self._slots:
-                        with self._guard("an intervention"):
-                            await self._treatment.deal_with(pending)
+                    await self._deal_with(pending)
                 finally:
                     pending.unsubscribe()
                     case.current = None

@@ -20,12 +20,14 @@ class Refusal(msgspec.Struct, frozen=True):
         reason: budget, rate_limit or repeated_failures.
         detail: One sentence.
         final: Whether nothing else may be done about the alert either.
+        wait: Seconds after which it may be tried again; 0 for never.
 
     """
 
     reason: str
     detail: str
     final: bool
+    wait: float = 0.0
 
 
 class SessionPolicy:
@@ -36,6 +38,7 @@ class SessionPolicy:
         exhausted: Whether a person was told that no more will be made.
         owed: Type of the alert that a person should have been told of, had our own attempt not made
             it look resolved; they are told when it fires again.
+        refused: Why the last repetition of a call was refused; empty if it was not.
         helped: Alert type, strategy and number of the open turn of the last success.
 
     """
@@ -44,6 +47,7 @@ class SessionPolicy:
         self.attempts = 0
         self.exhausted = False
         self.owed: str | None = None
+        self.refused = ""
         self.helped: tuple[str, str, int | None] | None = None
         self._config = config
         self._recent: deque[int] = deque(maxlen=config.rate_limit)
@@ -57,7 +61,8 @@ class SessionPolicy:
             return Refusal("budget", f"{limit} interventions in this session are the limit", True)
         full = len(self._recent) == config.rate_limit
         if full and now_ns - self._recent[0] < _MINUTE_NS:
-            return Refusal("rate_limit", f"{config.rate_limit} a minute are the limit", True)
+            wait = (self._recent[0] + _MINUTE_NS - now_ns) / 1e9
+            return Refusal("rate_limit", f"{config.rate_limit} a minute are the limit", True, wait)
         failures = self._failures[strategy]
         if failures >= config.skip_after:
             detail = f"{strategy} has failed {failures} times in a row here"

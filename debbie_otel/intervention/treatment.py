@@ -29,16 +29,28 @@ from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
 
 ESCALATE = "escalate"
+_SHORTEST_WAIT = 0.05  # seconds
 
 
 class PendingAlert(msgspec.Struct, eq=False):
-    """An alert that waits or is dealt with, and what watches its session meanwhile."""
+    """An alert that waits or is dealt with, and what watches its session meanwhile.
+
+    Attributes:
+        alert, watch: Those.
+        unsubscribe: Ends the watch.
+        failures: Attempts that failed; `tried`: attempts by strategy.
+        wait: Seconds after which to go on with it, where the session has had enough for now, and
+        limited: whether that was told.
+
+    """
 
     alert: AnomalyAlert
     watch: RecoveryWatch
     unsubscribe: Callable[[], None]
     failures: int = 0
     tried: Counter[str] = msgspec.field(default_factory=Counter)
+    wait: float = 0.0
+    limited: bool = False
 
 
 class Treatment:
@@ -92,15 +104,16 @@ class Treatment:
         )
 
     async def deal_with(self, pending: PendingAlert) -> None:
-        """Try the strategies in rounds, until one has worked or none is left."""
-        alert = pending.alert
+        """Try the strategies in rounds, until one has worked or none is left, or it has to wait."""
+        alert, pending.wait = pending.alert, 0.0
         if self._policies.of(alert.session_id).owed == alert.alert_type:
             await self._escalate(pending)
             return
         strategies = self._not_again(alert, self.strategies(alert))
         while True:
             left = [s for s in strategies if pending.tried[s] < self.config.max_retries]
-            for strategy in left:
+            # Where it had to wait in the midst of a round, that goes on.
+            for strategy in sorted(left, key=pending.tried.__getitem__):
                 if await self._try(pending, strategy):
                     return
             if not left:
@@ -155,6 +168,15 @@ class Treatment:
 
     async def _refuse(self, pending: PendingAlert, strategy: str, refusal: Refusal) -> bool:
         alert = pending.alert
+        if refusal.wait:
+            over = self._over(pending.watch)
+            if over is not None:
+                self.skip(alert, strategy, *over)
+            elif not pending.limited:
+                self.skip(alert, strategy, refusal.reason, refusal.detail)
+            pending.limited = True
+            pending.wait = 0.0 if over is not None else refusal.wait
+            return True
         pending.tried[strategy] = self.config.max_retries
         self.skip(alert, strategy, refusal.reason, refusal.detail)
         policy = self._policies.of(alert.session_id)
@@ -175,9 +197,10 @@ class Treatment:
         alert, watch = pending.alert, pending.watch
         await asyncio.sleep(0)  # what has arrived already is read first
         await asyncio.sleep(0)
-        early = self._too_late(watch)
-        if early is not None:
-            return self.skip(alert, strategy, *early)
+        over = self._over(watch)
+        if over is not None:
+            return self.skip(alert, strategy, *over)
+        watch.again(self._clock())
         pending.tried[strategy] += 1
         attempt, started_ns = pending.tried[strategy], self._clock()
         self._tell(InterventionEvent("triggered", alert, strategy, attempt, started_ns))
@@ -217,7 +240,7 @@ class Treatment:
             self._guard.failed(f"the strategy {strategy}", error)
             return Done(kind="failed", reason="error", detail=f"{type(error).__name__}: {error}")
 
-    def _too_late(self, watch: RecoveryWatch) -> tuple[str, str] | None:
+    def _over(self, watch: RecoveryWatch) -> tuple[str, str] | None:
         """Return reason and detail if there is nothing to be done any more."""
         if watch.moved is not None:
             return "recovered", f"the agent went on by itself: {watch.moved.what}"
@@ -225,7 +248,6 @@ class Treatment:
             return "recovered", "the user has spoken again, and the loop is over with that"
         if watch.hopeless is not None and watch.ended:
             return "session_ended", watch.hopeless
-        watch.again(self._clock())
         return None
 
     async def _verify(self, watch: RecoveryWatch, done: Done) -> None:
@@ -251,11 +273,15 @@ class Treatment:
         except TimeoutError:
             return
 
+    async def wait(self, pending: PendingAlert) -> None:
+        """Wait until the session may be acted on again, or the agent moves."""
+        await self._pause(pending.watch, max(pending.wait, _SHORTEST_WAIT))
+
     async def _pause(self, watch: RecoveryWatch, seconds: float) -> None:
         """Wait, but no longer than until the agent moves."""
         changed = asyncio.Event()
         watch.notify(changed.set)
-        if watch.moved is not None:
+        if watch.moved is not None or watch.ended:
             return
         try:
             async with asyncio.timeout(seconds):

@@ -290,6 +290,9 @@ async def test_it_keeps_within_the_budget_of_the_session(tmp_path: Path) -> None
         for _ in range(10):
             assert (await client.use("look"))["result"]["isError"] is True
         assert 10 < len(flaky.calls) <= 10 + limit
+        # What is not done is told with the reason, once: fifteen calls more are no news.
+        refused = [line for line in told(it) if "skipped" in line]
+        assert len(refused) == 1
 
 
 async def test_a_reset_leaves_no_client_waiting(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from debbie_otel.core import events as ev
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.failopen import FailOpen
+from debbie_otel.intervention import policy
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import Answer, Channel, ChannelError
 from debbie_otel.intervention.events import InterventionEvent
@@ -27,7 +28,7 @@ from debbie_otel.intervention.settings import HistorySettings, InterventionConfi
 from debbie_otel.monitor import DebbieMonitor
 from tests.core.test_connection import START
 from tests.intervention import alerts
-from tests.play import Play
+from tests.play import SECOND, Play
 
 HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
 MOVES = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"I"}}'
@@ -47,6 +48,7 @@ class Stage:
         self.guard = FailOpen()
         self.history = InterventionHistory(None, HistorySettings(), self.clock)
         self.events: list[InterventionEvent] = []
+        self.news = asyncio.Event()
         self.config = InterventionConfig(**settings)
         self.executor = InterventionExecutor(self.config, self.reach, self.monitor.subscribe)
         self.orchestrator = InterventionOrchestrator(
@@ -56,7 +58,7 @@ class Stage:
             subscribe=self.monitor.subscribe,
             clock=self.clock,
             guard=self.guard,
-            tell=self.events.append,
+            tell=self._heard,
             dice=random.Random(7),
         )
         self.tried: list[str] = []
@@ -100,14 +102,30 @@ class Stage:
 
         self.knows(name, strategy)
 
-    async def run(self, *strategies: str, alert: AnomalyAlert | None = None) -> list[str]:
-        """Raise an alert and wait until it is dealt with; return the results."""
+    async def take(self, *strategies: str, alert: AnomalyAlert | None = None) -> None:
+        """Raise an alert, and let what deals with it begin."""
         named = tuple(s if s == "escalate" else f"custom:{s}" for s in strategies)
-        before = len(self.records)
         self.raised = alert or alerts.alert(strategies=named)
         self.orchestrator.take(Transition("alert", self.raised, self.clock()))
+        await asyncio.sleep(0)
+
+    async def run(self, *strategies: str, alert: AnomalyAlert | None = None) -> list[str]:
+        """Raise an alert and wait until it is dealt with; return the results."""
+        before = len(self.records)
+        await self.take(*strategies, alert=alert)
         await self.settle()
         return [told(record) for record in self.records[before:]]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until what is told makes something hold."""
+        async with asyncio.timeout(5):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+    def _heard(self, event: InterventionEvent) -> None:
+        self.events.append(event)
+        self.news.set()
 
     async def settle(self) -> None:
         async with asyncio.timeout(5):
@@ -338,11 +356,74 @@ async def test_a_session_has_a_budget_and_a_person_is_told_once() -> None:
 async def test_a_storm_of_alerts_is_no_storm_of_interventions() -> None:
     stage = Stage(rate_limit=3, max_interventions_per_session=1000)
     stage.helps("a")
-    for _ in range(200):
+    for _ in range(3):
         await stage.run("a")
+    before = len(stage.records)
+    for _ in range(200):
+        await stage.take("a")
+    assert [told(record) for record in stage.records[before:]] == ["a skipped rate_limit"]
     assert stage.tried == ["a"] * 3
-    stage.play.now += 61 * 10**9
-    assert await stage.run("a") == ["a success"]
+    stage.tell(MOVES)
+    await stage.settle()
+    assert told(stage.records[-1]) == "a skipped recovered"
+
+
+async def test_what_the_rate_limit_refuses_is_done_as_soon_as_it_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(policy, "_MINUTE_NS", SECOND // 10)
+    stage = Stage(rate_limit=2, escalation_threshold=3)
+    stage.fails("a")
+    stage.fails("b")
+    stage.helps("c")
+    await stage.take("a", "b", "c")
+    await stage.until(lambda: len(stage.records) == 3)
+    assert [told(record) for record in stage.records] == [
+        "a failure no_recovery",
+        "b failure no_recovery",
+        "c skipped rate_limit",
+    ]
+    stage.play.now += SECOND
+    await stage.settle()
+    assert [told(record) for record in stage.records[3:]] == ["c success"]
+
+
+async def test_a_session_that_ends_is_not_waited_for() -> None:
+    stage = Stage(rate_limit=1)
+    stage.fails("a")
+    await stage.take("a")
+    await stage.until(
+        lambda: told(stage.records[-1]) == "a skipped rate_limit" if stage.records else False
+    )
+    stage.tell(ENDS)
+    await stage.settle()
+    assert told(stage.records[-1]) == "a skipped session_ended"
+
+
+async def test_while_a_session_waits_another_has_its_place() -> None:
+    stage = Stage(rate_limit=1, max_concurrent=1)
+    stage.fails("a")
+    await stage.take("a")
+    await stage.until(lambda: len(stage.records) == 2)
+    stage.orchestrator.take(
+        Transition("alert", alerts.alert(session_id="s2", strategies=("escalate",)), stage.clock())
+    )
+    await stage.until(lambda: len(stage.records) == 3)
+    assert told(stage.records[-1]) == "escalate escalated"
+    await stage.orchestrator.stop()
+
+
+async def test_what_is_crowded_out_of_a_sessions_queue_is_told() -> None:
+    stage = Stage(recovery_timeout=5.0)
+    stage.fails("a")
+    await stage.take("a")
+    await stage.until(lambda: stage.tried == ["a"])
+    for number in range(17):
+        one = alerts.alert(f"rule_{number}", strategies=("custom:a",))
+        stage.orchestrator.take(Transition("alert", one, stage.clock()))
+    (record,) = stage.records
+    assert (record.alert_type, told(record)) == ("rule_0", "a skipped queue")
+    await stage.orchestrator.stop()
 
 
 async def test_one_session_is_dealt_with_one_alert_at_a_time() -> None:

@@ -24,7 +24,7 @@ def test_attempts_are_limited_a_minute() -> None:
     policy.made(30 * SECOND)
     refusal = policy.admit("x", 59 * SECOND)
     assert refusal is not None
-    assert (refusal.reason, refusal.final) == ("rate_limit", True)
+    assert (refusal.reason, refusal.final, refusal.wait) == ("rate_limit", True, 1.0)
     assert policy.admit("x", 60 * SECOND) is None
 
 

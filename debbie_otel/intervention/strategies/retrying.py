@@ -31,12 +31,11 @@ from debbie_otel.intervention.channel import Answer, ChannelError, Request
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import Reach, Reaching, Subscribe
 from debbie_otel.intervention.policy import Policies
-from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
+from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.settings import ToolRetrySettings
+from debbie_otel.intervention.strategies.repetitions import STRATEGY, Records, alert_of
 from debbie_otel.onloop import call_on
 
-STRATEGY = "tool_retry"
-ALERT_TYPE = "tool_error"
 EVENTS = (ev.SessionStarted, ev.ToolsListed, ev.ToolStarted, ev.ToolEnded)
 _MAX_HELD = 1000
 _MAX_TEXT = 2048
@@ -193,11 +192,17 @@ class ToolRetrier:
             unsubscribe()
 
     async def _attempts(self, tool: Tool, held: _Held) -> None:
-        alert = _alert(tool, self._clock())
+        alert = alert_of(tool, self._clock())
+        records = Records(alert, held.reach.session.info, self._dice)
         policy = self._policies.of(alert.session_id)
         for attempt in range(1, self._settings.max_attempts + 1):
-            if policy.admit(STRATEGY, self._clock()) is not None:
+            refusal = policy.admit(STRATEGY, self._clock())
+            if refusal is not None:
+                if policy.refused != refusal.reason:  # once, and not for every call that fails
+                    self._end(alert, records.refused(refusal, self._clock()))
+                policy.refused = refusal.reason
                 return
+            policy.refused = ""
             await asyncio.sleep(self._delay(attempt))
             started_ns = self._clock()
             policy.made(started_ns)
@@ -205,9 +210,10 @@ class ToolRetrier:
             try:
                 answer, why, lost = await self._call(held, tool.name)
             except asyncio.CancelledError:
-                self._end(alert, self._record(alert, held, attempt, started_ns, "given up"))
+                now = self._clock()
+                self._end(alert, records.repeated(attempt, started_ns, now, "given up"))
                 raise
-            record = self._record(alert, held, attempt, started_ns, why)
+            record = records.repeated(attempt, started_ns, self._clock(), why)
             policy.learn(record)
             if answer is not None:
                 # A restart may have answered the client's call meanwhile.
@@ -218,7 +224,7 @@ class ToolRetrier:
                 return
 
     def _end(self, alert: AnomalyAlert, record: InterventionRecord) -> None:
-        done = Done(kind="acted", detail=record.detail)
+        done = Done(kind="acted", detail=record.detail) if record.attempt else None
         self._tell(
             InterventionEvent(
                 "ended", alert, STRATEGY, record.attempt, record.ended_ns, done, record
@@ -258,28 +264,6 @@ class ToolRetrier:
         seconds = min(settings.delay * 2.0 ** (attempt - 1), settings.max_delay)
         return seconds * self._dice.uniform(0.8, 1.2)
 
-    def _record(
-        self, alert: AnomalyAlert, held: _Held, attempt: int, started_ns: int, why: str
-    ) -> InterventionRecord:
-        info, now = held.reach.session.info, self._clock()
-        worked = not why
-        return InterventionRecord(
-            id=new_id(self._dice),
-            session_id=info.id,
-            agent=info.agent,
-            dialect=info.dialect,
-            alert_type=alert.alert_type,
-            alert_message=alert.message,
-            strategy=STRATEGY,
-            attempt=attempt,
-            started_ns=started_ns,
-            ended_ns=now,
-            result=InterventionResult.SUCCESS if worked else InterventionResult.FAILURE,
-            reason="" if worked else "failed_again",
-            detail=f"{alert.subject} was called again" + (f"; {why}" if why else " and succeeded"),
-            recovery_seconds=(now - alert.fired_ns) / 1e9 if worked else None,
-        )
-
 
 def _failure(tool: Tool) -> str:
     return f"{tool.error_type}: {tool.error_message} {_text(tool.result)}"
@@ -306,17 +290,3 @@ def _take_back(request: Request, held: _Held) -> None:
         if act.each == "call" and act.kind == "notification" and act.channel == "same":
             with contextlib.suppress(ChannelError, KeyError):
                 held.reach.channel.notify(act.method, fill(act.params, {"$call": request.id}))
-
-
-def _alert(tool: Tool, now_ns: int) -> AnomalyAlert:
-    """Return what is said of a failed call; it is no alert that fires for others."""
-    return AnomalyAlert(
-        alert_type=ALERT_TYPE,
-        severity="low",
-        session_id=tool.session.id,
-        subject=tool.name,
-        message=f"{tool.name} failed: {tool.error_message or tool.error_type or 'error'}",
-        since_ns=tool.started_ns,
-        fired_ns=now_ns,
-        details={"subject": tool.name},
-    )
