@@ -81,7 +81,7 @@ class InterventionRecorder:
         facts = {**self._facts(event), **_outcome(record)}
         failed = record.result is InterventionResult.FAILURE
         status = Status(StatusCode.ERROR, record.detail) if failed else UNSET
-        if shown.turn is not None and not shown.turn.end_ns and record.attempt:
+        if shown.turn is not None and not shown.turn.end_ns:
             shown.turn.add_event(semconv.EVENT_OUTCOME, event.time_ns, facts)
         if shown.span is None:
             about = span = self._attempt_span(event, shown, facts)
@@ -106,7 +106,8 @@ class InterventionRecorder:
         links = [] if led_to is None else [link_to(led_to, "injected_turn")]
         span = self._start(name, shown.started_ns, event, shown, facts, links)
         span.add_event(semconv.EVENT_ALERT, event.alert.fired_ns, describe(event.alert))
-        span.add_event(semconv.EVENT_ATTEMPT, shown.started_ns, facts)
+        if event.attempt:  # else nothing was attempted
+            span.add_event(semconv.EVENT_ATTEMPT, shown.started_ns, self._facts(event))
         return span
 
     def _start(
@@ -147,7 +148,8 @@ class InterventionRecorder:
         about = shown.parent if shown.span is None else shown.span.context
         text = f"{event.strategy} for {event.alert.alert_type}"
         if record is not None:
-            text += f": {record.result}" + (f", {record.detail}" if record.detail else "")
+            text += f": {record.result}" + (f" ({record.reason})" if record.reason else "")
+            text += f", {record.detail}" if record.detail else ""
         self._hub.pipeline.emit_event(
             shown.service.name,
             name,

@@ -78,7 +78,8 @@ def comment_intervention(event: InterventionEvent) -> str | None:
         case InterventionResult.PARTIAL_SUCCESS:
             return f"{PREFIX} 🔎 {detail}"
         case InterventionResult.SKIPPED:
-            return f"{PREFIX} Intervention skipped: {event.strategy.upper()} ({detail})"
+            why = f"{record.reason}: {detail}" if record.reason else detail
+            return f"{PREFIX} Intervention skipped: {event.strategy.upper()} ({why})"
     return f"{PREFIX} ❌ Intervention failed: {event.strategy.upper()} ({detail})"
 
 

@@ -37,8 +37,8 @@ class Told(Watched):
 
     alert: AnomalyAlert
 
-    def tell(self, phase: Any, **facts: Any) -> None:
-        event = InterventionEvent(phase, self.alert, "prompt_injection", 1, self.now, **facts)
+    def tell(self, phase: Any, attempt: int = 1, **facts: Any) -> None:
+        event = InterventionEvent(phase, self.alert, "prompt_injection", attempt, self.now, **facts)
         self.debbie.monitor.publish_intervention(event)
 
     def record(self, result: InterventionResult, **facts: Any) -> InterventionRecord:
@@ -163,15 +163,35 @@ async def test_a_failure_is_an_error_with_its_reason(told: Told) -> None:
     assert _attributes(recovery.attributes)["debbie.intervention.reason"] == "no_recovery"
 
 
-async def test_what_was_skipped_is_one_span_with_its_reason(told: Told) -> None:
+async def test_an_attempt_that_came_to_nothing_at_once_is_told_apart_from_its_outcome(
+    told: Told,
+) -> None:
     told.say(START)
     told.alert = told.publish()
+    told.tell("triggered")
+    failed = told.record(InterventionResult.FAILURE, reason="unreachable")
+    told.tell("ended", record=failed)
+    told.metrics()
+    events = told.events("debbie.intervention prompt_injection")
+    assert events["debbie.intervention.outcome"]["debbie.intervention.result"] == "failure"
+    assert "debbie.intervention.result" not in events["debbie.intervention.attempt"]
+
+
+async def test_what_was_skipped_is_one_span_with_its_reason(told: Told) -> None:
+    told.say(START)
+    told.say(PROMPT)
+    told.alert = told.publish()
     skipped = told.record(InterventionResult.SKIPPED, reason="passive")
-    told.tell("ended", record=skipped)
+    told.tell("ended", attempt=0, record=skipped)
+    told.say(ANSWER)
     metrics = told.metrics()
     names = [span.name for span in told.collector.received.spans]
     assert names.count("debbie.intervention prompt_injection") == 1
     assert "debbie.recovery" not in names
+    for name in ("debbie.intervention prompt_injection", "invoke_agent aiwhisperer"):
+        events = told.events(name)
+        assert set(events) == {"debbie.alert", "debbie.intervention.outcome"}, "nothing attempted"
+        assert events["debbie.intervention.outcome"]["debbie.intervention.reason"] == "passive"
     assert metrics.by(semconv.METRIC_INTERVENTIONS, *KEYS) == {
         ("prompt_injection", "memory_spike", "skipped", "passive"): 1
     }

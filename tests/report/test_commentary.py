@@ -72,8 +72,8 @@ def step(phase: Any, **facts: Any) -> InterventionEvent:
     return InterventionEvent(phase, alert(), "prompt_injection", 1, 0, **facts)
 
 
-def ended(result: InterventionResult, detail: str) -> InterventionEvent:
-    return step("ended", record=attempt(result=result, detail=detail))
+def ended(result: InterventionResult, detail: str, reason: str = "") -> InterventionEvent:
+    return step("ended", record=attempt(result=result, detail=detail, reason=reason))
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def ended(result: InterventionResult, detail: str) -> InterventionEvent:
             "[DEBBIE] ❌ Intervention failed: PROMPT_INJECTION (nothing came)",
         ),
         (
-            ended(InterventionResult.SKIPPED, "over budget"),
-            "[DEBBIE] Intervention skipped: PROMPT_INJECTION (over budget)",
+            ended(InterventionResult.SKIPPED, "10 are the limit", reason="budget"),
+            "[DEBBIE] Intervention skipped: PROMPT_INJECTION (budget: 10 are the limit)",
         ),
         (ended(InterventionResult.PARTIAL_SUCCESS, "the disk is full"), "[DEBBIE] 🔎 the disk is full"),
         (ended(InterventionResult.ESCALATED, "told log"), "[DEBBIE] 📣 Escalated: told log"),
