@@ -23,7 +23,13 @@ from debbie_otel.core.message import (
     parse_payload,
 )
 from debbie_otel.core.model import TraceContext
-from debbie_otel.core.wire import HandshakeSeen, PayloadSeen, PayloadSkipped, WireObserver
+from debbie_otel.core.wire import (
+    CloseSeen,
+    HandshakeSeen,
+    PayloadSeen,
+    PayloadSkipped,
+    WireObserver,
+)
 from debbie_otel.dialects import Dialects
 from debbie_otel.failopen import FailOpen
 from debbie_otel.intervention.channel import Channel
@@ -56,6 +62,7 @@ class WebSocketInterceptor:
     Attributes:
         connection: The model of it.
         channel: The way to act on it; None where there is none.
+        leaving: The client has sent its close frame.
         abandoned: The connection is gone without a word; whoever sweeps up is to close this.
 
     """
@@ -82,6 +89,7 @@ class WebSocketInterceptor:
         self.guard = guard
         self.max_message_size = max_message_size
         self.channel: Channel | None = None
+        self.leaving = False
         self.abandoned = False
         self._attributes = attributes or {}
         self._sink = sink
@@ -113,6 +121,8 @@ class WebSocketInterceptor:
                     self.message_skipped(
                         direction, event.head, event.size, now, event.reason, event.tail
                     )
+                elif type(event) is CloseSeen:
+                    self.leaving = self.leaving or direction is MessageDirection.CLIENT_TO_SERVER
             if self._wire.blind is not None and self._open:
                 self._go_blind(self._wire.blind, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the bytes have gone through

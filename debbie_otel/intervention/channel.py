@@ -39,6 +39,10 @@ class Channel(Protocol):
     def key(self) -> str:
         """The connection's key."""
 
+    @property
+    def ended(self) -> str | None:
+        """Why nothing can be sent any more; None while it can."""
+
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:
         """Send a request on the session's own connection.
 

@@ -88,6 +88,11 @@ class InterventionExecutor:
         """Return a live session and the way there."""
         return self._reach(session_id)
 
+    def is_cut_off(self, session_id: str) -> bool:
+        """Tell whether nothing can reach a session any more."""
+        reach = self._reach(session_id)
+        return reach is None or reach.channel.ended is not None
+
     async def execute(
         self, alert: AnomalyAlert, strategy: str, number: int, watch: RecoveryWatch, now_ns: int
     ) -> Done:

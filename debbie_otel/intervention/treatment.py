@@ -267,6 +267,7 @@ class Treatment:
                     refused = None if answer is None else refusal(answer)
                     if refused is not None:
                         watch.hopeless = refused
+                        watch.ended = self._executor.is_cut_off(watch.alert.session_id)
                         return
                     await changed.wait()
                     changed.clear()

@@ -81,7 +81,7 @@ class TapChannel:
             connection.upward,
             interceptor,
             self._decide_upward,
-            lambda _: True,
+            self._client_closing,
             self._needed_upward,
             report,
         )
@@ -99,6 +99,11 @@ class TapChannel:
     def key(self) -> str:
         """The connection's key."""
         return self._model.key
+
+    @property
+    def ended(self) -> str | None:
+        """Why nothing can be sent any more; see `Channel.ended`."""
+        return self._ended
 
     # -- what strategies do ------------------------------------------------------------------
 
@@ -312,9 +317,15 @@ class TapChannel:
         self._tell(_SERVER, payload)
         return self._answers.decide(payload)
 
+    def _client_closing(self, _: CloseSeen) -> bool:
+        self._interceptor.leaving = True
+        return True
+
     def _server_closing(self, seen: CloseSeen) -> bool:
         """Let through what is held back before the close frame; keep that during a restart."""
         why = f"the server has closed the connection: {seen.code} {seen.reason}".rstrip()
+        if self._interceptor.leaving:
+            why = "the client has left"  # and the server answers its close frame
         if self._restarting:
             self._upstream_error = why
             return False

@@ -76,6 +76,11 @@ class ProcessChannel(ABC):
         """The connection's key."""
         return self._model.key
 
+    @property
+    def ended(self) -> str | None:
+        """Why nothing can be sent any more; see `Channel.ended`."""
+        return self._ended
+
     # -- what strategies do: on Debbie's event loop, but for `attend`, `hold` and `release` -------
 
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -61,6 +62,7 @@ class Stage:
             tell=self._heard,
             dice=random.Random(7),
         )
+        self.cut_off: str | None = None
         self.tried: list[str] = []
         self.escalates = Done(kind="escalated", detail="told log")
         self.executor._advisors["escalate"] = self._escalate
@@ -71,7 +73,7 @@ class Stage:
     def reach(self, session_id: str) -> Reach | None:
         # No strategy here sends anything: what a channel does is in tests/transports.
         session = self.play.connection.session
-        channel = cast("Channel", None)
+        channel = cast("Channel", SimpleNamespace(ended=self.cut_off))
         return Reach(session, self.play.connection, channel) if session.live else None
 
     def tell(self, transcript: str) -> None:
@@ -328,6 +330,21 @@ async def test_a_session_that_ends_ends_it() -> None:
     stage.knows("a", too_late)
     stage.helps("b")
     assert await stage.run("a", "b") == ["a failure session_ended"]
+
+
+async def test_a_connection_that_ends_ends_it_before_the_session_does() -> None:
+    stage = Stage()
+
+    async def refused(_: Attempt) -> Done:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        stage.cut_off = "the client has left"
+        answer.set_exception(ChannelError(stage.cut_off))
+        return Done(kind="acted", detail="prompted", answer=answer)
+
+    stage.knows("a", refused)
+    stage.helps("b")
+    assert await stage.run("a", "b") == ["a failure session_ended"]
+    assert stage.records[0].detail == "prompted; the client has left"
 
 
 async def test_what_is_measured_recovers_with_its_alert() -> None:

@@ -26,7 +26,7 @@ from tests.transports.acting import (
     scene,
     soon,
 )
-from tests.transports.raw import until
+from tests.transports.raw import TIMEOUT, until
 
 COMPRESSION = pytest.mark.parametrize("compression", [None, "deflate"])
 
@@ -311,6 +311,22 @@ async def test_what_is_held_goes_through_before_a_close_frame(tmp_path: Path) ->
             await hear(client)
         with pytest.raises(ChannelError):
             channel.notify("ours", {})
+
+
+@pytest.mark.parametrize("reframed", [False, True])
+async def test_a_client_that_leaves_is_not_taken_for_a_server_that_does(
+    tmp_path: Path,
+    reframed: bool,
+) -> None:
+    async with asking(tmp_path) as (stage, _, client):
+        channel = stage.channel()
+        request = channel.request("ours", {})
+        if reframed:
+            channel._up.start()
+        await client.close()
+        with pytest.raises(ChannelError, match="the client has left"):
+            await asyncio.wait_for(request.answer, TIMEOUT)
+        assert channel.ended is not None
 
 
 async def test_nothing_is_left_of_a_connection_that_is_over(tmp_path: Path) -> None:
