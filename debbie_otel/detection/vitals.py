@@ -7,7 +7,7 @@ from typing import Any
 
 from debbie_otel.core import events as ev
 from debbie_otel.core.loops import LoopDetector, LoopFinding
-from debbie_otel.core.model import Outcome, SessionInfo
+from debbie_otel.core.model import Outcome, SessionInfo, Turn
 from debbie_otel.detection.owed import AGENT, HEARTBEATS, Owed, is_ours
 from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.settings import DetectionSettings
@@ -107,10 +107,9 @@ class SessionVitals:
         """Note how a turn ended; one that stopped mid-task still owes something."""
         turn, now_ns = event.turn, event.time_ns
         self._owed.turns.pop(id(turn), None)
-        # A turn of ours that is answered tells nothing of one beside it that its client waits for.
-        beside = any(not is_ours(other) for other in self._owed.turns.values())
-        if not (is_ours(turn) and (beside or turn.outcome in _NOT_DONE)):
-            self._owed.progress_ns = now_ns
+        if is_ours(turn) and self._tells_nothing(turn):
+            return False
+        self._owed.progress_ns = now_ns
         if turn.outcome is Outcome.INCOMPLETE:
             self._owed.unfinished = turn
         elif turn.outcome is Outcome.COMPLETED:
@@ -123,6 +122,15 @@ class SessionVitals:
         if failed:
             self._record.add(now_ns, f"turn {turn.method}", str(turn.number), turn.error_type)
         return failed
+
+    def _tells_nothing(self, turn: Turn) -> bool:
+        """Whether a turn of ours has ended without a move of the agent's.
+
+        That is so if it failed or was taken up without a word; and of a turn beside it, which its
+        client waits for, it tells nothing either.
+        """
+        beside = any(not is_ours(other) for other in self._owed.turns.values())
+        return beside or turn.outcome in _NOT_DONE or not (turn.output or turn.tools)
 
     def tool_started(self, event: ev.ToolStarted) -> bool:
         """Look for a loop that a call completes when it begins."""

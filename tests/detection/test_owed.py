@@ -80,6 +80,23 @@ def test_a_prompt_of_ours_that_is_refused_changes_nothing() -> None:
     assert patient.readings()["silence"].value == 30
 
 
+def test_a_prompt_of_ours_that_is_taken_up_without_a_word_changes_nothing() -> None:
+    patient = Patient(UNFINISHED)
+    patient.stage.connection.expect("debbie-1")
+    nothing = '<< {"id":"debbie-1","result":{"ai_response":"","tool_calls":[]}}'
+    patient.play(f"{OURS}\n+5\n{nothing}\n+5")
+    assert patient.readings()["silence"].value == 30
+
+
+def test_a_prompt_of_ours_that_is_answered_beside_a_hung_turn_changes_nothing() -> None:
+    patient = Patient(f"{START}\n{ASK}\n+20")
+    patient.stage.connection.expect("debbie-1")
+    words = '<< {"id":"debbie-1","result":{"ai_response":"here","tool_calls":[]}}'
+    patient.play(f"{OURS}\n+5\n{words}\n+5")
+    reading = patient.readings()["silence"]
+    assert (reading.value, reading.text) == (30, "Session stalled for 30s in turn 1")
+
+
 def test_open_calls_are_bounded_and_those_that_ended_make_room() -> None:
     owed = Owed(0, DetectionSettings())
     session = SessionInfo(id="s", dialect="generic", agent="agent")
