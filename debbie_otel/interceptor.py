@@ -184,6 +184,13 @@ class WebSocketInterceptor:
         except Exception as error:  # noqa: BLE001 - see the module's docstring
             self.guard.failed("the session model", error)
 
+    def server_replaced(self) -> None:
+        """Take note that the server has been replaced by one that knows nothing of before."""
+        events: list[Event] = []
+        with self.guard("the session model"):
+            self.connection.renew(self.clock(), events)
+            self._emit(events)
+
     def message_skipped(
         self,
         direction: MessageDirection,

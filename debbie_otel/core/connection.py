@@ -139,6 +139,11 @@ class Connection:
         if self._unrecognised >= MAX_UNRECOGNISED:
             self._candidates = ()
 
+    def renew(self, time_ns: int, out: list[Event]) -> None:
+        """Take note that the sessions have begun anew, on a server that knows nothing of before."""
+        for session in self.sessions:
+            session.renew(time_ns, out)
+
     def expire(self, now_ns: int, out: list[Event]) -> None:
         """Give up requests that have been open for longer than the limit."""
         for entry in self._pending.take_older_than(now_ns - self._limits.call_timeout_ns):

@@ -97,6 +97,14 @@ class Session:
             self.info.ended_ns = time_ns
             out.append(SessionEnded(self.info, time_ns, reason))
 
+    def renew(self, time_ns: int, out: list[Event]) -> None:
+        """Begin anew on the server: the tools that ran are lost, and their ids may come again."""
+        for key in [key for key, tool in self._tools.items() if not tool.is_call]:
+            self._finish_tool(key, time_ns, Outcome.ABORTED, "session_restarted", out)
+        self._end_streams(time_ns, out, None)
+        self._past_tools.clear()
+        self._past_turns.clear()
+
     # -- turns --------------------------------------------------------------------------------
 
     @property

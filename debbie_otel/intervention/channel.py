@@ -138,6 +138,7 @@ class RestartPlan(msgspec.Struct, frozen=True, kw_only=True):
         session_id: The client's name for the session, and
         session_path: where the answer to `start` names the new one: a path such as
             `result.sessionId`; None if the session keeps its name.
+        fresh: Whether the session begins anew, and with it the ids of what it does.
         request: Method and params to send on it at once, once ids are mapped; the answer goes to
         replaces: this open request of the client's, if any. Other open requests of the client's
             are answered with an error.
@@ -148,6 +149,7 @@ class RestartPlan(msgspec.Struct, frozen=True, kw_only=True):
     start: bytes | None = None
     session_id: str | None = None
     session_path: str | None = None
+    fresh: bool = False
     request: tuple[str, Any] | None = None
     replaces: Call | None = None
 

@@ -265,6 +265,8 @@ class TapChannel:
         dismiss(self._connection.replace_upstream(transport))
         upward.make_plain()  # the new server has agreed to no compression
         self._interceptor.wire.renew_server(own.reframer.parser)
+        if plan.fresh:
+            self._interceptor.server_replaced()
         self._down.use(own.reframer)
         if plan.session_id is not None and name is not None:
             self._names.learn(plan.session_id, name)

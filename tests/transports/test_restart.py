@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Opcode
 from websockets.utils import accept_key
 
+from debbie_otel.core.events import ToolEnded
 from debbie_otel.core.model import Call
 from debbie_otel.intervention.channel import ChannelError, RestartPlan
 from tests.integration.proxied import config, proxied, raw_upstream, wire
@@ -150,6 +151,39 @@ async def test_a_restart_after_a_restart(tmp_path: Path, compression: str | None
         side = await soon(stage.channel().side())
         side.request("echo", {"sessionId": "session-0"})
         assert (await agent.until_heard(3, 1))["params"] == {"sessionId": "session-2"}
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_a_tool_of_a_new_session_may_have_the_id_of_an_old_one(
+    tmp_path: Path, fresh: bool
+) -> None:
+    agent = Sessions()
+    ran: list[tuple[str, str | None]] = []
+
+    def note(event: Any) -> None:
+        ran.append((event.tool.name, event.tool.error_type))
+
+    async with scene(agent, tmp_path, compression=None) as stage:
+        stage.it.debbie.monitor.subscribe(note, ToolEnded)
+        client = await started(stage, compression=None)
+        await agent.until_heard(0, 2)
+        session = {"sessionId": "session-0"}
+        tool = {"toolName": "dig", "toolCallId": "call-1"}
+        hung = {"toolName": "hang", "toolCallId": "call-2"}
+        old = agent.connections[0]
+        await old.send(notification("toolExecutionStarted", **session, **hung))
+        await old.send(notification("toolExecutionCompleted", **session, **tool))
+        await hear(client)
+        await hear(client)
+        await soon(stage.channel().restart(plan(None, request=None, fresh=fresh)))
+        await agent.until_heard(1, 3)
+        new = {"sessionId": "session-1"}
+        await agent.connections[1].send(notification("toolExecutionCompleted", **new, **tool))
+        assert "error" in await hear(client)
+        assert (await hear(client))["method"] == "toolExecutionCompleted"
+    again = [("hang", "session_restarted"), ("dig", None)] if fresh else []
+    ended = [] if fresh else [("hang", "session_ended")]
+    assert ran == [("dig", None), *again, *ended]
 
 
 async def test_a_session_that_keeps_its_name_is_spliced_again(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def restart_plan(attempt: Attempt, spec: RestartSpec, text: str | None = None) -
         start=start,
         session_id=None if attempt.session.info.unnamed else attempt.session.info.id,
         session_path=None if method is None else attempt.dialect.names_session_at(method),
+        fresh=spec.start is None,
         request=_request(attempt, spec, text, turn_call),
         replaces=turn_call,
     )
