@@ -190,6 +190,11 @@ class AnomalyDetector:
 
     def _farewell(self, now_ns: int) -> list[Transition]:
         gone, self._gone = self._gone, []
+        for session in gone:
+            for rule in self._rules:
+                rule.forget(session.id)
+            held = self._rule_conditions
+            self._rule_conditions = [c for c in held if c.key[0] != session.id]
         return [t for session in gone for t in self._book.forget(session.id, now_ns)]
 
     def end(self, now_ns: int) -> list[Transition]:

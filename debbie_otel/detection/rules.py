@@ -134,10 +134,14 @@ class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class MetricRule:
-    """A user's rule with the points of its window."""
+    """A user's rule with the points of its window.
+
+    On a control metric each session is judged by itself; what it shows no more is over.
+    """
 
     def __init__(self, settings: RuleSettings) -> None:
         self.settings = settings
+        self._by_session = settings.metric.startswith(control.PREFIX)
         self._points: deque[Point] = deque(maxlen=100_000)
 
     def add(self, points: Iterable[Point]) -> None:
@@ -150,16 +154,25 @@ class MetricRule:
         oldest = now_ns - round(rule.over * 1e9)
         while self._points and self._points[0].time_ns <= oldest:
             self._points.popleft()
-        groups: dict[str, list[Point]] = {}
+        groups: dict[tuple[str, str], list[Point]] = {}
         for point in self._points:
             subject = "" if rule.by is None else str(point.attributes.get(rule.by, ""))
-            groups.setdefault(subject, []).append(point)
+            session = _session(point) if self._by_session else ""
+            groups.setdefault((session, subject), []).append(point)
         found = []
-        for subject, group in groups.items():
+        for (_, subject), group in groups.items():
+            if self._by_session and rule.aggregate == "last" and group[-1].time_ns < now_ns:
+                continue
             value = aggregate(rule, group)
             if value is not None and self._is_beyond(value):
                 found.append(self._condition(subject, group, value))
         return found
+
+    def forget(self, session_id: str) -> None:
+        """Drop what a session has shown that has ended."""
+        if self._by_session:
+            left = [point for point in self._points if _session(point) != session_id]
+            self._points = deque(left, self._points.maxlen)
 
     def _is_meant(self, point: Point) -> bool:
         return point.metric == self.settings.metric and all(
@@ -174,7 +187,7 @@ class MetricRule:
 
     def _condition(self, subject: str, group: list[Point], value: float) -> Condition:
         rule = self.settings
-        session = str(group[-1].attributes.get(semconv.SESSION_ID, ""))
+        session = _session(group[-1])
         limit = f"above {rule.above:g}" if rule.above is not None else f"below {rule.below:g}"
         about = f" of {subject}" if subject else ""
         details: dict[str, Any] = {
@@ -192,6 +205,10 @@ class MetricRule:
             round(rule.for_ * 1e9),
             rule.strategies,
         )
+
+
+def _session(point: Point) -> str:
+    return str(point.attributes.get(semconv.SESSION_ID, ""))
 
 
 def aggregate(rule: RuleSettings, points: list[Point]) -> float | None:

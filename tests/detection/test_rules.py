@@ -203,6 +203,46 @@ def test_a_rule_on_a_control_metric_by_a_recordings_own_time() -> None:
     stage.detector.shutdown()
 
 
+def silent(**rule: Any) -> Judged:
+    """Return two sessions of which the first hangs for twelve seconds, and the second for two."""
+    mine = {"name": "mine", "metric": "debbie.control.silence", "above": 8, "over": 60, **rule}
+    stage = Judged(rules=(msgspec.convert(mine, RuleSettings),))
+    for name in ("s1", "s2"):
+        stage.watch('>> {"id":1,"method":"startSession","params":{"userId":"u"}}')
+        stage.watch(f'<< {{"id":1,"result":{{"sessionId":"{name}","status":1}}}}')
+    asks = '>> {"id":"%s","method":"sendUserMessage","params":{"sessionId":"%s","message":"x"}}'
+    stage.watch(asks % ("s1", "s1"))
+    stage.watch("+9")
+    stage.watch(asks % ("s2", "s2"))
+    stage.watch("+3")
+    return stage
+
+
+def test_on_a_control_metric_each_session_is_judged_by_itself() -> None:
+    stage = silent()
+    assert [(told(t), t.alert.session_id) for t in stage.transitions] == [("10s mine", "s1")]
+    stage.detector.shutdown()
+
+
+def test_what_a_session_does_not_show_any_more_is_over_at_the_next_look() -> None:
+    stage = silent()
+    stage.watch('<< {"id":"s1","result":{"ai_response":"ok"}}')
+    assert stage.watch("+5") == ["15s mine resolved"]
+    stage.detector.shutdown()
+
+
+@pytest.mark.parametrize("aggregate", ["last", "mean"])
+def test_a_session_that_has_ended_raises_no_alert_anew(aggregate: str) -> None:
+    stage = silent(aggregate=aggregate, above=0.5)
+    assert {alert.session_id for alert in stage.detector.active} >= {"s1"}
+    before = len(stage.transitions)
+    stage.close()
+    stage.watch("+0")  # that is seen before anything else
+    stage.watch("+30")
+    assert {t.event for t in stage.transitions[before:]} == {"resolved"}
+    stage.detector.shutdown()
+
+
 def test_an_urgent_look_neither_takes_a_rules_points_nor_ends_its_alerts() -> None:
     rule = msgspec.convert(
         {"name": "mine", "metric": "debbie.control.error.ratio", "above": 0.3}, RuleSettings
