@@ -64,7 +64,7 @@ def _nginx(place: Place) -> list[str]:
 def debbie_arguments(place: Place) -> list[str]:
     """Return the arguments of `python` that run the proxy with full telemetry."""
     return [
-        *("-m", "debbie_otel.cli", "proxy"),
+        *("-m", "debbie_otel", "proxy"),
         *("--upstream", f"ws://127.0.0.1:{place.upstream}"),
         *("--listen", f"127.0.0.1:{place.port}"),
         *("--dialect", "generic"),

@@ -21,7 +21,8 @@ The way of a message:
     runtime        What lives from a start to a stop: all parts, wired, from one config.
     debugger       DebbieDebugger, and the factory that makes one: Debbie as programs have her.
     integrations/  Other people's clients, looked after.
-    cli            The command `debbie`: proxy, demo, replay, check, dialects.
+    public         All that is exported here, imported when the first of it is asked for.
+    cli            The command `debbie`: proxy, demo, replay, report, check, dialects.
 
 Imports point downwards only: cli -> debugger -> transports, report -> interceptor -> monitor ->
 detection -> telemetry -> core -> errors.
@@ -29,29 +30,10 @@ detection -> telemetry -> core -> errors.
 
 from __future__ import annotations
 
-from debbie_otel.core.dialect import Dialect
-from debbie_otel.core.message import InterceptedMessage, MessageDirection, MessageType
-from debbie_otel.core.metrics import MonitoringMetrics
-from debbie_otel.debugger import DebbieDebugger
-from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.detection.detector import AnomalyDetector
-from debbie_otel.errors import DebbieError
-from debbie_otel.factory import DebbieFactory
-from debbie_otel.handlers import MonitoringEvent
-from debbie_otel.instrumentor import DebbieInstrumentor
-from debbie_otel.integrations.aiwhisperer import integrate_debbie_with_batch_client
-from debbie_otel.interceptor import WebSocketInterceptor
-from debbie_otel.intervention.executor import InterventionExecutor
-from debbie_otel.intervention.history import InterventionHistory
-from debbie_otel.intervention.orchestrator import InterventionOrchestrator
-from debbie_otel.intervention.records import (
-    InterventionRecord,
-    InterventionResult,
-    InterventionStrategy,
-)
-from debbie_otel.intervention.settings import InterventionConfig
-from debbie_otel.monitor import DebbieMonitor
-from debbie_otel.transports.websocket import InterceptingWebSocket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from debbie_otel.public import *
 
 __all__ = [
     "AnomalyAlert",
@@ -78,3 +60,22 @@ __all__ = [
     "WebSocketInterceptor",
     "integrate_debbie_with_batch_client",
 ]
+
+
+if not TYPE_CHECKING:  # a checker reads the names above, and complains of others
+
+    def __getattr__(name: str) -> object:
+        """Import all of them with the first that is asked for.
+
+        That takes half a second, in which the command could not yet end quietly.
+        """
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from debbie_otel import public
+
+        globals().update({known: getattr(public, known) for known in __all__})
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

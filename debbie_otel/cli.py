@@ -8,9 +8,9 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -20,6 +20,8 @@ from debbie_otel.clock import wall_clock
 from debbie_otel.config import Config, load_config
 from debbie_otel.debugger import load_dialects
 from debbie_otel.errors import ConfigurationError, DebbieError
+
+_Result = TypeVar("_Result")
 
 
 class _Group(click.Group):
@@ -122,7 +124,8 @@ def proxy(config: Path | None, *, quiet: bool, **flags: Any) -> None:
 
     telemetry = {name: flags.pop(name) for name in ("otlp", "service_name")}
     settings = _load(config, {"proxy": flags, "telemetry": telemetry})
-    _run(run_proxy(settings, Console(highlight=False), commentary=not quiet))
+    running = run_proxy(settings, Console(highlight=False), commentary=not quiet)
+    _run(running, interrupted=0)
 
 
 @main.command(
@@ -210,7 +213,7 @@ def check(config: Path | None) -> None:
     """Validate configuration and dialects, and try to reach what they name."""
     from debbie_otel.check import run_check
 
-    problems = asyncio.run(run_check(_load(config, {}), Console(highlight=False), os.environ))
+    problems = _run(run_check(_load(config, {}), Console(highlight=False), os.environ))
     sys.exit(1 if problems else 0)
 
 
@@ -222,16 +225,23 @@ def _load(path: Path | None, flags: dict[str, dict[str, Any]]) -> Config:
     return load_config(path, os.environ, given)
 
 
-def _run(coroutine: Any) -> None:
-    # SIGTERM ends a command as Ctrl-C does, unless it has a handler of its own.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+def _run(coroutine: Coroutine[Any, Any, _Result], *, interrupted: int = 130) -> _Result:
+    """Run to the end, or until a signal: SIGTERM ends a command as Ctrl-C does.
+
+    Args:
+        coroutine: What to run; it may have handlers of its own.
+        interrupted: Exit code for a signal that it does not handle.
+
+    """
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,  # which `asyncio.run` replaces by its own
+        signal.SIGTERM: lambda *_: signal.raise_signal(signal.SIGINT),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        asyncio.run(coroutine)
+        return asyncio.run(coroutine)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(interrupted)
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-if __name__ == "__main__":
-    main()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,19 @@ def test_the_public_names() -> None:
         assert getattr(debbie_otel, name).__doc__, name
 
 
+def test_they_are_imported_when_the_first_is_asked_for() -> None:
+    script = (
+        "import sys, debbie_otel\n"
+        "assert 'opentelemetry' not in sys.modules\n"
+        "assert set(debbie_otel.__all__) <= set(dir(debbie_otel))\n"
+        "assert not hasattr(debbie_otel, 'Nobody')\n"
+        "assert 'opentelemetry' not in sys.modules\n"
+        "from debbie_otel import *\n"
+        "assert DebbieFactory.__module__ == 'debbie_otel.factory'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
 
@@ -63,7 +78,8 @@ LAYERS = [
     ["instrumentor"],
     ["proxy", "replay", "check"],
     ["demo"],
-    ["cli"],
+    ["cli", "public"],
+    ["__main__"],
 ]
 """From the bottom to the top; a module may import what is below it, and its own part."""
 

@@ -117,7 +117,7 @@ async def filled(folder: Path, *, speed: float) -> AsyncIterator[Filled]:
 
 async def _demo(folder: Path, agent: Collector, speed: float) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "debbie_otel.cli", "demo", "--speed", f"{speed:g}"),
+        *(sys.executable, "-m", "debbie_otel", "demo", "--speed", f"{speed:g}"),
         cwd=folder,
         env=_environment(folder, agent),
         stdin=subprocess.DEVNULL,

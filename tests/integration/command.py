@@ -20,7 +20,7 @@ _FOREIGN = ("OTEL_", "DEBBIE_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CER
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "debbie_otel.cli", *arguments]
+    return [sys.executable, "-m", "debbie_otel", *arguments]
 
 
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:

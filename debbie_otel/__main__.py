@@ -1,0 +1,28 @@
+"""The command `debbie` from its first moment on: signals end it quietly while imports run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+
+def main() -> None:
+    """Run the command."""
+    # The proxy ends by being asked to. Of another command, that it did not come to its end.
+    code = 0 if sys.argv[1:2] == ["proxy"] else 130
+    _on_signals(lambda: os._exit(code))  # nothing is open; an exception could get lost in an import
+    from debbie_otel.cli import main as command
+
+    _on_signals(lambda: sys.exit(code))  # from here on there may be something to close
+    command()
+
+
+def _on_signals(leave: Callable[[], object]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: leave())
+
+
+if __name__ == "__main__":
+    main()
