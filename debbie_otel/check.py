@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from debbie_otel.config import Config
 from debbie_otel.debugger import load_dialects
-from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.escalation.receivers import receivers
+from debbie_otel.places import check_places, holds_files
 from debbie_otel.telemetry.destination import choose, default_data_dir
 from debbie_otel.transports.addresses import Address, parse_listen, parse_upstream
 from debbie_otel.transports.tls import listen_context, upstream_context
@@ -36,9 +35,7 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
     parse_listen(proxy.listen)
     listen_context(proxy.tls_cert, proxy.tls_key)
     told = receivers(config.interventions.escalation, environ)
-    scripts = config.interventions.scripts.directory
-    if scripts is not None and not scripts.is_dir():
-        raise ConfigurationError("interventions.scripts.directory", f"{scripts} is no directory")
+    check_places(config)
     console.print(f"configuration: valid; dialects: {', '.join(dialects.known)}", soft_wrap=True)
     problems = 0
     if proxy.upstream is None:
@@ -63,18 +60,10 @@ async def _check_telemetry(config: Config, console: Console, environ: Mapping[st
         return problems
     where = destination.where or "off"
     console.print(f"telemetry: {where}. {destination.hint}", markup=False, soft_wrap=True)
-    if destination.kind != "files" or _can_be_written(data_dir):
+    if destination.kind != "files" or holds_files(data_dir):
         return 0
     console.print(f"data directory: {data_dir} cannot be written to", markup=False, soft_wrap=True)
     return 1
-
-
-def _can_be_written(folder: Path) -> bool:
-    """Tell without making it: a folder that is not there yet is judged by the nearest that is."""
-    there = next(
-        path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path)
-    )
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _address(where: str) -> Address:

@@ -20,6 +20,7 @@ from debbie_otel.clock import wall_clock
 from debbie_otel.config import Config, load_config
 from debbie_otel.debugger import load_dialects
 from debbie_otel.errors import ConfigurationError, DebbieError
+from debbie_otel.origins import Origins
 
 _Result = TypeVar("_Result")
 
@@ -38,12 +39,12 @@ class _Group(click.Group):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line():
+        with _one_line(ctx):
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _one_line() -> Iterator[None]:
+def _one_line(ctx: click.Context | None = None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -55,9 +56,13 @@ def _one_line() -> Iterator[None]:
         path = "debbie" if error.ctx is None else error.ctx.command_path
         click.echo(f"debbie: {text} (see {path} --help)", err=True)
         sys.exit(2)
+    except ConfigurationError as error:
+        origins = None if ctx is None else ctx.find_object(Origins)
+        click.echo(f"debbie: {error if origins is None else origins.blame(error)}", err=True)
+        sys.exit(2)
     except DebbieError as error:
         click.echo(f"debbie: {error}", err=True)
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+        sys.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -222,7 +227,9 @@ def _load(path: Path | None, flags: dict[str, dict[str, Any]]) -> Config:
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
     }
-    return load_config(path, os.environ, given)
+    config = load_config(path, os.environ, given)
+    click.get_current_context().find_root().obj = Origins(path, os.environ, given)
+    return config
 
 
 def _run(coroutine: Coroutine[Any, Any, _Result], *, interrupted: int = 130) -> _Result:

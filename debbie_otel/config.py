@@ -169,7 +169,7 @@ def load_config(
         ConfigurationError: File, variable or flag, key, and what was expected.
 
     """
-    document = {} if path is None else _read(path)
+    document = {} if path is None else read_document(path)
     config = Config() if path is None else _from_file(path, document)
     return _completed(config, document, environ or {}, flags or {})
 
@@ -252,7 +252,13 @@ def _override(config: Config, where: str, section: str, key: str, value: Any) ->
     return msgspec.structs.replace(config, **{section: changed})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is none.
+
+    """
     try:
         document: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
     except OSError as error:

@@ -65,7 +65,7 @@ def load_dialects(config: Config) -> Dialects:
         known = {dialect.name: dialect} | {k: v for k, v in known.items() if k != dialect.name}
     chosen = config.proxy.dialect
     if chosen != "auto" and chosen not in known:
-        raise ConfigurationError("dialect", f"unknown: {chosen}", "auto, " + ", ".join(known))
+        raise ConfigurationError("--dialect", f"unknown: {chosen}", "auto, " + ", ".join(known))
     return Dialects(known, None if chosen == "auto" else chosen)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from debbie_otel.config import Config
 from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.errors import ConfigurationError
+from debbie_otel.places import check_places
 from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
 from debbie_otel.report.summary import Summary
@@ -25,6 +26,7 @@ _CLOSE_GRACE = 0.5
 
 async def run_proxy(config: Config, console: Console, *, commentary: bool) -> None:
     """Stand before the upstream until a signal comes; then stop accepting, end spans, flush."""
+    check_places(config)
     logging.basicConfig(level=logging.WARNING, format="debbie: %(message)s", stream=sys.stderr)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

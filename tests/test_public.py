@@ -72,7 +72,7 @@ LAYERS = [
     ["interceptor"],
     ["shared_interceptor"],
     ["transports", "report", "config"],
-    ["runtime"],
+    ["origins", "places", "runtime"],
     ["debugger"],
     ["factory", "integrations", "resident"],
     ["instrumentor"],

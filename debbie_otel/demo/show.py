@@ -14,6 +14,7 @@ from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import converse
 from debbie_otel.demo.scenes import MISHAPS, play
 from debbie_otel.demo.script import DEMO_MESSAGES, DEMO_TURNS
+from debbie_otel.places import check_places
 from debbie_otel.proxy import farewell, greeting
 from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
@@ -30,6 +31,7 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
         speed: How many times faster than life everything goes, Debbie's patience included.
 
     """
+    check_places(config)
     lines = LineWriter(sys.stdout)
     summary = Summary()
     turns = (*DEMO_TURNS, *(turn for mishap in MISHAPS for turn in mishap.turns))

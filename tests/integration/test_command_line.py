@@ -57,6 +57,35 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         "--tls-key",
     ),
     "ca": (("proxy", "--upstream", "wss://127.0.0.1:1", "--ca", "{tmp}/none"), "--ca"),
+    "listen in a file": (("proxy", "--config", "{tmp}/listen.toml"), "listen.toml: proxy.listen:"),
+    "check of listen in a file": (
+        ("check", "--config", "{tmp}/listen.toml"),
+        "listen.toml: proxy.listen:",
+    ),
+    "listen by flag beside a file": (
+        ("proxy", "--config", "{tmp}/listen.toml", "--listen", "no port"),
+        "--listen:",
+    ),
+    "upstream that is not in the file": (
+        ("proxy", "--config", "{tmp}/cert.toml"),
+        "--upstream: is missing",
+    ),
+    "tls cert in a file": (
+        (*UPSTREAM, "--config", "{tmp}/cert.toml"),
+        "cert.toml: proxy.tls_cert: {tmp}/none.pem: there is no such file",
+    ),
+    "scripts": (
+        (*UPSTREAM, "--config", "{tmp}/scripts.toml"),
+        "scripts.toml: interventions.scripts.directory: {tmp}/nowhere is no directory",
+    ),
+    "demo scripts": (
+        ("demo", "--config", "{tmp}/scripts.toml"),
+        "scripts.toml: interventions.scripts.directory: {tmp}/nowhere is no directory",
+    ),
+    "history": (
+        (*UPSTREAM, "--config", "{tmp}/history.toml"),
+        "history.toml: interventions.history.path: {tmp}/empty/h.sqlite3 cannot be written",
+    ),
     "host header": ((*UPSTREAM, "--host-header", "mine"), "--host-header"),
     "insecure has no value": ((*UPSTREAM, "--insecure=yes"), "--insecure"),
     "a flag without its value": (("proxy", "--upstream"), "--upstream"),
@@ -86,6 +115,10 @@ def files(tmp_path: Path) -> Path:
         "typo.toml": '[proxy]\nlisen = "127.0.0.1:1"\n',
         "value.toml": "[limits]\nsessions = 0\n",
         "mine.toml": '[dialects]\npaths = ["broken.toml"]\n',
+        "listen.toml": '[proxy]\nupstream = "ws://127.0.0.1:1"\nlisten = "nowhere"\n',
+        "cert.toml": '[proxy]\ntls_cert = "none.pem"\n',
+        "scripts.toml": '[interventions.scripts]\ndirectory = "nowhere"\n',
+        "history.toml": '[interventions.history]\npath = "empty/h.sqlite3"\n',
         "broken.toml": 'name = "mine"\ncolour = "red"\n',
     }.items():
         (tmp_path / name).write_text(text)
@@ -123,6 +156,15 @@ def test_a_wrong_value_is_one_line_and_exit_code_2(
     assert (ended.value.code, out) == (2, "")
     assert re.fullmatch(r"debbie: .+\n", err)
     assert named.format(tmp=files, taken=taken) in err
+
+
+def test_a_wrong_variable_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEBBIE_LISTEN", "nowhere")
+    with pytest.raises(SystemExit):
+        main(["proxy", "--upstream", "ws://127.0.0.1:1"], prog_name="debbie")
+    assert capfd.readouterr().err.startswith("debbie: DEBBIE_LISTEN: 'nowhere' is no address")
 
 
 def test_a_wrong_value_of_a_real_process(tmp_path: Path) -> None:
