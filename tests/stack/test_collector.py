@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from debbie_otel import semconv
 from tests.stack import cache, scrape
 from tests.stack.peers import ROOT, Collector, Running
 from tests.stack.sinks import Sink
@@ -96,6 +97,22 @@ def test_the_readme_tells_every_variable_with_its_default() -> None:
         for variable, default in re.findall(r"\$\{env:([A-Z_]+):-([^}]*)\}", path.read_text())
     }
     assert told == real
+
+
+def test_spans_are_counted_alike_and_in_the_buckets_of_our_own_durations() -> None:
+    """Elsewhere the buckets of span_metrics end at 15 s, and a turn takes up to hours."""
+    gateway, existing = (
+        connector
+        for name in ("gateway", "existing")
+        for connector in yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())[
+            "connectors"
+        ].values()
+    )
+    alike = ("namespace", "histogram", "dimensions", "calls_dimensions", "exemplars", "events")
+    assert {key: gateway[key] for key in alike} == {key: existing[key] for key in alike}
+    written = gateway["histogram"]["explicit"]["buckets"]
+    own = sorted({*semconv.DURATION_BUCKETS, *semconv.TURN_BUCKETS})
+    assert written == [f"{s:g}s" if s >= 1 else f"{s * 1000:g}ms" for s in own]
 
 
 def test_no_collector_listens_beyond_this_machine_unless_told_to() -> None:
