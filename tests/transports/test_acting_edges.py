@@ -128,6 +128,41 @@ async def test_a_connection_of_several_sessions_is_not_restarted(tmp_path: Path)
         assert (await hear(client))["id"] == call_id, "the other session has noticed nothing"
 
 
+@pytest.mark.parametrize(("reason", "prompts"), [("end_turn", 1), ("cancelled", 2)])
+async def test_a_turn_that_is_done_when_the_cancel_comes_keeps_its_answer(
+    tmp_path: Path, reason: str, prompts: int
+) -> None:
+    asked: list[Any] = []
+
+    async def agent(connection: ServerConnection) -> None:
+        async for text in connection:
+            message = json.loads(text)
+            match message["method"]:
+                case "session/new":
+                    await connection.send(result(message["id"], {"sessionId": "s-1"}))
+                case "session/prompt":
+                    asked.append(message)
+                    if len(asked) > 1:
+                        await connection.send(result(message["id"], {"stopReason": "end_turn"}))
+                case "session/cancel":
+                    await connection.send(result(asked[0]["id"], {"stopReason": reason, "n": 1}))
+
+    sections = ACTING | {"proxy": {"dialect": "acp"}}
+    async with scene(agent, tmp_path, sections=sections) as stage:
+        client = await stage.client()
+        await client.send(request(1, "session/new", cwd="/", mcpServers=[]))
+        await hear(client)
+        words = [{"type": "text", "text": "go"}]
+        await client.send(request(2, "session/prompt", sessionId="s-1", prompt=words))
+        await until(lambda: bool(asked))
+        async with watched(stage, "s-1") as watch:
+            done = await soon(execute(stage, watch, "state_reset"))
+        assert done.kind == "acted"
+        answer = await hear(client)
+        assert (answer["id"], answer["result"].get("n")) == (2, 1 if reason == "end_turn" else None)
+    assert len(asked) == prompts
+
+
 async def test_a_session_is_reached_where_its_client_waits(tmp_path: Path) -> None:
     """Another client looks at the same session, by a connection that is younger."""
     agent = Whisperer()

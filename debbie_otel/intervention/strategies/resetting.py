@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debbie_otel.core.model import Call
+from debbie_otel.core.model import Call, Outcome
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.intervention.strategies.restarting import restart_session
@@ -15,7 +15,8 @@ async def reset_state(attempt: Attempt) -> Done:
     """Cancel what runs, then say the reset prompt.
 
     Where the turn is a request of the client's that waits for its answer, the client gets the
-    answer to our prompt in its place: it has not cancelled anything.
+    answer to our prompt in its place: it has not cancelled anything. A turn that is done when the
+    cancel comes keeps its own answer, and there is nothing left to prompt for.
     """
     text = attempt.prompt(PROMPTS)
     if attempt.dialect.document.reset == "restart":
@@ -39,13 +40,17 @@ async def reset_state(attempt: Attempt) -> Done:
 
 
 async def _cancel_and_prompt(attempt: Attempt, text: str, waiting: Call | None) -> Done:
+    turn = attempt.session.turn()
     await attempt.cancel()
     if not await attempt.settled(attempt.session):
         if waiting is not None:
             attempt.channel.release(waiting)
         return Done(kind="failed", reason="not_cancelled", detail="it runs on after the cancel")
     said = attempt.say(text)
-    if said is None:
+    done_all_the_same = turn is not None and turn.outcome is Outcome.COMPLETED
+    if waiting is not None and done_all_the_same:
+        attempt.channel.release(waiting)
+    if said is None or done_all_the_same:
         return Done(kind="acted", detail="cancelled what ran")
     act, params = said
     request = await attempt.send(act, params, waiting)
