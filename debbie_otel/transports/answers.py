@@ -214,10 +214,10 @@ class Answers:
         call = self._replaces.pop(None if message.id is msgspec.UNSET else message.id, None)
         if call is None:
             return None
-        if message.type is MessageType.ERROR:
+        hold = self._hold_of(call)
+        if message.type is MessageType.ERROR and not (hold is not None and hold.gone):
             self.release(call)
             return None
-        hold = self._hold_of(call)
         if hold is not None:
             hold.replaced = True
             if hold.answer is not None or hold.gone:  # it is needed no more

@@ -132,6 +132,18 @@ async def test_the_client_notices_nothing_but_the_agent_going_on(
         assert not stage.interceptors()[0].connection.pending_calls
 
 
+async def test_the_client_gets_the_error_of_the_new_server(tmp_path: Path) -> None:
+    agent = Sessions()
+    agent.refuse = {"more"}
+    async with scene(agent, tmp_path, compression=None) as stage:
+        client = await started(stage, compression=None)
+        await agent.until_heard(0, 2)
+        await soon(stage.channel().restart(plan(open_call(stage))))
+        answer = await hear(client)
+        assert (answer["id"], answer["error"]) == (7, {"code": -1, "message": "no"})
+        assert not stage.interceptors()[0].connection.pending_calls
+
+
 @COMPRESSION
 async def test_a_restart_after_a_restart(tmp_path: Path, compression: str | None) -> None:
     agent = Sessions()
