@@ -119,7 +119,7 @@ class Interventions:
             dice=random.Random(),
         )
         self._retrier: ToolRetrier | None = None
-        if config.auto_continue and not config.dry_run and config.tool_retry.enabled:
+        if config.tool_retry.enabled:
             self._retrier = ToolRetrier(
                 config.tool_retry,
                 world.reach,
@@ -129,6 +129,7 @@ class Interventions:
                 guard=world.guard,
                 tell=self._remember_and_tell,
                 timeout=config.recovery_timeout,
+                inert=config.inert,
             )
         self._unsubscribe: list[Callable[[], None]] = []
         self._taking_back: set[asyncio.Task[EscalationOutcome]] = set()

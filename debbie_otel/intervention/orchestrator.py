@@ -101,7 +101,7 @@ class InterventionOrchestrator:
         strategies = self._treatment.strategies(alert)
         if not strategies or self._stopping:
             return
-        if why := self._passive():
+        if why := self.config.inert:
             self._treatment.skip(
                 alert, strategies[0], why, f"would have tried {', then '.join(strategies)}"
             )
@@ -143,11 +143,6 @@ class InterventionOrchestrator:
     @property
     def _waiting(self) -> int:
         return sum(len(case.waiting) for case in self._cases.values())
-
-    def _passive(self) -> str:
-        if not self.config.auto_continue or not self.config.max_interventions_per_session:
-            return "passive"
-        return "dry_run" if self.config.dry_run else ""
 
     def _enqueue(self, alert: AnomalyAlert) -> None:
         watch = RecoveryWatch(alert, self._steps(alert.session_id))

@@ -243,6 +243,13 @@ class InterventionConfig(_Section, frozen=True, kw_only=True):
     escalation: EscalationSettings = msgspec.field(default_factory=EscalationSettings)
     history: HistorySettings = msgspec.field(default_factory=HistorySettings)
 
+    @property
+    def inert(self) -> str:
+        """Why nothing is acted on: `passive` or `dry_run`; empty where it is."""
+        if not self.auto_continue or not self.max_interventions_per_session:
+            return "passive"
+        return "dry_run" if self.dry_run else ""
+
     def strategies(self, alert_type: str) -> tuple[str, ...]:
         """Return what is done about a type of alert, in order."""
         return self.alert_strategy_map.get(alert_type, STRATEGIES.get(alert_type, ()))

@@ -27,6 +27,7 @@ from debbie_otel.intervention.policy import Policies, Refusal
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
 from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.verification import over, pause, verify
 
 ESCALATE = "escalate"
 _SHORTEST_WAIT = 0.05  # seconds
@@ -137,11 +138,11 @@ class Treatment:
     async def _try(self, pending: PendingAlert, strategy: str) -> bool:
         """Try one strategy; return whether the alert is dealt with."""
         policy = self._policies.of(pending.alert.session_id)
-        refusal = policy.admit(strategy, self._clock())
-        if refusal is not None:
-            return await self._refuse(pending, strategy, refusal)
+        refused = policy.admit(strategy, self._clock())
+        if refused is not None:
+            return await self._refuse(pending, strategy, refused)
         if pending.tried[strategy]:
-            await self._pause(pending.watch, self.config.retry_delay)
+            await pause(pending.watch, self.config.retry_delay)
         record = await self._attempt(pending, strategy)
         policy.learn(record)
         match record.result:
@@ -159,31 +160,31 @@ class Treatment:
                     await self._escalate(pending)
                     return True
             case _ if record.reason == "alive":  # it is looked at again
-                await self._pause(pending.watch, pending.alert.details["threshold"])
+                await pause(pending.watch, pending.alert.details["threshold"])
                 pending.tried[strategy] -= 1
                 return await self._try(pending, strategy)
             case _:
                 pending.tried[strategy] = self.config.max_retries  # nothing new would come of it
         return record.reason in ("recovered", "session_ended")
 
-    async def _refuse(self, pending: PendingAlert, strategy: str, refusal: Refusal) -> bool:
+    async def _refuse(self, pending: PendingAlert, strategy: str, refused: Refusal) -> bool:
         alert = pending.alert
-        if refusal.wait:
-            over = self._over(pending.watch)
-            if over is not None:
-                self.skip(alert, strategy, *over)
+        if refused.wait:
+            early = over(pending.watch)
+            if early is not None:
+                self.skip(alert, strategy, *early)
             elif not pending.limited:
-                self.skip(alert, strategy, refusal.reason, refusal.detail)
+                self.skip(alert, strategy, refused.reason, refused.detail)
             pending.limited = True
-            pending.wait = 0.0 if over is not None else refusal.wait
+            pending.wait = 0.0 if early is not None else refused.wait
             return True
         pending.tried[strategy] = self.config.max_retries
-        self.skip(alert, strategy, refusal.reason, refusal.detail)
+        self.skip(alert, strategy, refused.reason, refused.detail)
         policy = self._policies.of(alert.session_id)
-        if refusal.reason == "budget" and not policy.exhausted:
+        if refused.reason == "budget" and not policy.exhausted:
             policy.exhausted = True
             await self._escalate(pending)
-        return refusal.final
+        return refused.final
 
     async def _escalate(self, pending: PendingAlert) -> None:
         """Tell a person, whom the configuration names, and the log in any case."""
@@ -197,9 +198,9 @@ class Treatment:
         alert, watch = pending.alert, pending.watch
         await asyncio.sleep(0)  # what has arrived already is read first
         await asyncio.sleep(0)
-        over = self._over(watch)
-        if over is not None:
-            return self.skip(alert, strategy, *over)
+        early = over(watch)
+        if early is not None:
+            return self.skip(alert, strategy, *early)
         watch.again(self._clock())
         pending.tried[strategy] += 1
         attempt, started_ns = pending.tried[strategy], self._clock()
@@ -213,7 +214,9 @@ class Treatment:
             if done.kind == "acted":
                 event = InterventionEvent("acted", alert, strategy, attempt, self._clock(), done)
                 self._tell(event)
-                await self._verify(watch, done)
+                await verify(watch, done, self.config.recovery_timeout)
+                if done.answer is not None and refusal(done.answer) is not None:
+                    watch.ended = watch.ended or self._executor.is_cut_off(alert.session_id)
         except asyncio.CancelledError:
             if done.kind == "acted" and watch.moved is None:  # what it would have led to is unknown
                 detail = f"{done.detail}; given up before the agent moved"
@@ -240,55 +243,9 @@ class Treatment:
             self._guard.failed(f"the strategy {strategy}", error)
             return Done(kind="failed", reason="error", detail=f"{type(error).__name__}: {error}")
 
-    def _over(self, watch: RecoveryWatch) -> tuple[str, str] | None:
-        """Return reason and detail if there is nothing to be done any more."""
-        if watch.moved is not None:
-            return "recovered", f"the agent went on by itself: {watch.moved.what}"
-        if watch.superseded:
-            return "recovered", "the user has spoken again, and the loop is over with that"
-        if watch.hopeless is not None and watch.ended:
-            return "session_ended", watch.hopeless
-        return None
-
-    async def _verify(self, watch: RecoveryWatch, done: Done) -> None:
-        """Wait until the agent has moved, or cannot any more, or has done nothing for too long."""
-        changed = asyncio.Event()
-        watch.notify(changed.set)
-        answer = done.answer
-        if answer is not None:
-            answer.add_done_callback(lambda _: changed.set())
-        try:
-            async with asyncio.timeout(self.config.recovery_timeout) as limit:
-                while watch.moved is None and watch.hopeless is None:
-                    if watch.unsure:  # it works, be it for us alone: what it leads to is seen then
-                        watch.unsure = False
-                        loop = asyncio.get_running_loop()
-                        limit.reschedule(loop.time() + self.config.recovery_timeout)
-                    refused = None if answer is None else refusal(answer)
-                    if refused is not None:
-                        watch.hopeless = refused
-                        watch.ended = self._executor.is_cut_off(watch.alert.session_id)
-                        return
-                    await changed.wait()
-                    changed.clear()
-        except TimeoutError:
-            return
-
     async def wait(self, pending: PendingAlert) -> None:
         """Wait until the session may be acted on again, or the agent moves."""
-        await self._pause(pending.watch, max(pending.wait, _SHORTEST_WAIT))
-
-    async def _pause(self, watch: RecoveryWatch, seconds: float) -> None:
-        """Wait, but no longer than until the agent moves."""
-        changed = asyncio.Event()
-        watch.notify(changed.set)
-        if watch.moved is not None or watch.ended:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await changed.wait()
-        except TimeoutError:
-            return
+        await pause(pending.watch, max(pending.wait, _SHORTEST_WAIT))
 
     # -- what is remembered ------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import ToolRetrySettings
 from tests.integration.proxied import Proxied, config, proxied
 from tests.intervention.alerts import alert
+from tests.intervention.attempts import INERT
 
 TOOLS = [
     {"name": "look", "annotations": {"readOnlyHint": True}},
@@ -94,7 +95,12 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def stage(
-    flaky: Flaky, data_dir: Path, *, compress: bool = True, wait: float = 30.0, **retry: Any
+    flaky: Flaky,
+    data_dir: Path,
+    *,
+    compress: bool = True,
+    policy: dict[str, Any] | None = None,
+    **retry: Any,
 ) -> AsyncIterator[tuple[Client, Proxied]]:
     settings = ToolRetrySettings(**({"delay": 0.01} | retry))
     compression: Any = "deflate" if compress else None
@@ -105,7 +111,7 @@ async def stage(
             data_dir,
             proxy={"dialect": "mcp"},
             detection={"enabled": True},
-            interventions={"tool_retry": settings, "recovery_timeout": wait},
+            interventions={"tool_retry": settings, **(policy or {})},
         )
         async with (
             proxied(base) as it,
@@ -239,7 +245,7 @@ async def test_a_server_that_leaves_a_repetition_unanswered_is_not_asked_again(
         return said if request["id"] in range(1000) else {}  # the client's own, or Debbie's
 
     flaky.answer = answer  # type: ignore[method-assign]
-    async with stage(flaky, tmp_path, wait=0.2) as (client, it):
+    async with stage(flaky, tmp_path, policy={"recovery_timeout": 0.2}) as (client, it):
         assert (await client.use("look"))["result"]["call"] == 1
         assert len(flaky.calls) == 2
         assert told(it) == ["tool_retry 1 failure"]
@@ -248,7 +254,7 @@ async def test_a_server_that_leaves_a_repetition_unanswered_is_not_asked_again(
 async def test_a_bridge_that_takes_all_ids_for_numbers(tmp_path: Path) -> None:
     flaky = Flaky(look=2)
     flaky.numbers_only = True
-    async with stage(flaky, tmp_path, wait=5.0) as (client, it):
+    async with stage(flaky, tmp_path, policy={"recovery_timeout": 5.0}) as (client, it):
         assert (await client.use("look"))["result"]["isError"] is False
         assert told(it) == ["tool_retry 1 failure", "tool_retry 2 success"]
 
@@ -281,6 +287,22 @@ async def test_switched_off_it_does_nothing(tmp_path: Path) -> None:
     async with stage(flaky, tmp_path, enabled=False) as (client, it):
         assert (await client.use("look"))["result"]["isError"] is True
         assert told(it) == []
+
+
+@pytest.mark.parametrize(("policy", "reason"), INERT)
+async def test_who_may_not_act_says_once_what_would_have_been_done(
+    tmp_path: Path, policy: dict[str, Any], reason: str
+) -> None:
+    flaky = Flaky(look=2, pay=1)
+    async with stage(flaky, tmp_path, policy=policy) as (client, it):
+        for tool in ("look", "look", "look", "pay"):
+            answer = await client.use(tool)
+        assert answer["result"]["isError"] is True
+        assert told(it) == ["tool_retry 0 skipped"]
+        assert it.debbie.interventions is not None
+        (record,) = it.debbie.interventions.history.recent()
+        assert (record.reason, record.detail) == (reason, "would have called look again")
+    assert len(flaky.calls) == 4
 
 
 async def test_it_keeps_within_the_budget_of_the_session(tmp_path: Path) -> None:

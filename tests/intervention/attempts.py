@@ -10,6 +10,13 @@ import msgspec
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 
 SECOND = 10**9
+INERT = [
+    ({"auto_continue": False}, "passive"),
+    ({"max_interventions_per_session": 0}, "passive"),
+    ({"dry_run": True}, "dry_run"),
+]
+"""Policies that act on nothing, and what they say for it."""
+
 BEGIN = 1_700_000_000 * SECOND
 NOW = BEGIN + 3600 * SECOND
 _numbers = itertools.count(1)

@@ -29,6 +29,7 @@ from debbie_otel.intervention.settings import HistorySettings, InterventionConfi
 from debbie_otel.monitor import DebbieMonitor
 from tests.core.test_connection import START
 from tests.intervention import alerts
+from tests.intervention.attempts import INERT
 from tests.play import SECOND, Play
 
 HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
@@ -486,14 +487,7 @@ async def test_beyond_the_queue_alerts_are_skipped() -> None:
     await stage.orchestrator.stop()
 
 
-@pytest.mark.parametrize(
-    ("config", "reason"),
-    [
-        ({"auto_continue": False}, "passive"),
-        ({"max_interventions_per_session": 0}, "passive"),
-        ({"dry_run": True}, "dry_run"),
-    ],
-)
+@pytest.mark.parametrize(("config", "reason"), INERT)
 async def test_who_may_not_act_says_what_would_have_been_done(
     config: dict[str, Any], reason: str
 ) -> None:

@@ -30,7 +30,7 @@ from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.channel import Answer, ChannelError, Request
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import Reach, Reaching, Subscribe
-from debbie_otel.intervention.policy import Policies
+from debbie_otel.intervention.policy import Policies, Refusal
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.settings import ToolRetrySettings
 from debbie_otel.intervention.strategies.repetitions import STRATEGY, Records, alert_of
@@ -61,6 +61,7 @@ class ToolRetrier:
         guard: What happens when our own code fails.
         tell: Told of every attempt.
         timeout: Seconds for an answer to a repetition.
+        inert: Why no call is repeated, but told of; empty where calls are.
         dice: Jitter.
 
     """
@@ -76,6 +77,7 @@ class ToolRetrier:
         guard: FailOpen,
         tell: Callable[[InterventionEvent], None],
         timeout: float,
+        inert: str = "",
         dice: random.Random | None = None,
     ) -> None:
         self._settings = settings
@@ -86,6 +88,7 @@ class ToolRetrier:
         self._guard = guard
         self._tell = tell
         self._timeout = timeout
+        self._inert = inert
         self._dice = dice or random.Random()
         self._permanent = re.compile(settings.permanent or "(?!)", re.IGNORECASE)
         self._held: dict[int, _Held] = {}
@@ -126,7 +129,7 @@ class ToolRetrier:
     # -- inside ------------------------------------------------------------------------------
 
     def _attend(self, session_id: str) -> None:
-        reach = self._reach(session_id)
+        reach = None if self._inert else self._reach(session_id)
         if reach is not None:
             reach.channel.attend()
 
@@ -141,7 +144,8 @@ class ToolRetrier:
         if call is None or call.params is None:
             return
         try:
-            reach.channel.hold(call)
+            if not self._inert:
+                reach.channel.hold(call)
         except ChannelError:
             return
         self._held[id(tool)] = _Held(call, reach)
@@ -160,6 +164,10 @@ class ToolRetrier:
             call_on(self._loop, partial(self._begin, tool, held))
 
     def _begin(self, tool: Tool, held: _Held) -> None:
+        if self._inert:
+            would = Refusal(self._inert, f"would have called {tool.name} again", True)
+            self._refuse(would, self._records(tool, held))
+            return
         if self._loop is None:  # it has been stopped meanwhile
             held.reach.channel.release(held.call)
             return
@@ -192,15 +200,13 @@ class ToolRetrier:
             unsubscribe()
 
     async def _attempts(self, tool: Tool, held: _Held) -> None:
-        alert = alert_of(tool, self._clock())
-        records = Records(alert, held.reach.session.info, self._dice)
+        records = self._records(tool, held)
+        alert = records.alert
         policy = self._policies.of(alert.session_id)
         for attempt in range(1, self._settings.max_attempts + 1):
             refusal = policy.admit(STRATEGY, self._clock())
             if refusal is not None:
-                if policy.refused != refusal.reason:  # once, and not for every call that fails
-                    self._end(alert, records.refused(refusal, self._clock()))
-                policy.refused = refusal.reason
+                self._refuse(refusal, records)
                 return
             policy.refused = ""
             await asyncio.sleep(self._delay(attempt))
@@ -222,6 +228,16 @@ class ToolRetrier:
             self._end(alert, record)
             if answer is not None or lost:
                 return
+
+    def _records(self, tool: Tool, held: _Held) -> Records:
+        return Records(alert_of(tool, self._clock()), held.reach.session.info, self._dice)
+
+    def _refuse(self, refusal: Refusal, records: Records) -> None:
+        """Tell why a call is not repeated: once, and not for every call that fails."""
+        policy = self._policies.of(records.alert.session_id)
+        if policy.refused != refusal.reason:
+            policy.refused = refusal.reason
+            self._end(records.alert, records.refused(refusal, self._clock()))
 
     def _end(self, alert: AnomalyAlert, record: InterventionRecord) -> None:
         done = Done(kind="acted", detail=record.detail) if record.attempt else None
