@@ -207,7 +207,7 @@ class InterventionConfig(_Section, frozen=True, kw_only=True):
         retry_delay: Seconds before the next attempt.
         escalation_threshold: Failed attempts for one alert after which a person is told.
         max_interventions_per_session: Attempts in one session; then only a person is told, once.
-        rate_limit: Attempts a minute and session.
+        rate_limit: Attempts a minute and session; an alert beyond it waits.
         skip_after: Failures of a strategy in a row in one session after which it is skipped there.
         recovery_timeout: Seconds in which the agent must move after an attempt.
         request_timeout: Seconds for a server to take up what is sent to it.

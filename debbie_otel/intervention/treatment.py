@@ -42,6 +42,7 @@ class PendingAlert(msgspec.Struct, eq=False):
         failures: Attempts that failed; `tried`: attempts by strategy.
         wait: Seconds after which to go on with it, where the session has had enough for now, and
         limited: whether that was told.
+        alive: Whether it was told that a tool may only be slow; it is looked at again and again.
 
     """
 
@@ -52,6 +53,7 @@ class PendingAlert(msgspec.Struct, eq=False):
     tried: Counter[str] = msgspec.field(default_factory=Counter)
     wait: float = 0.0
     limited: bool = False
+    alive: bool = False
 
 
 class Treatment:
@@ -204,11 +206,17 @@ class Treatment:
         watch.again(self._clock())
         pending.tried[strategy] += 1
         attempt, started_ns = pending.tried[strategy], self._clock()
-        self._tell(InterventionEvent("triggered", alert, strategy, attempt, started_ns))
+        triggered = InterventionEvent("triggered", alert, strategy, attempt, started_ns)
+        known_alive = pending.alive
+        if not known_alive:
+            self._tell(triggered)
         policy = self._policies.of(alert.session_id)
         done = Done(kind="impossible", reason="stopped", detail="given up in the midst of it")
         try:
             done = await self._execute(alert, strategy, policy.attempts, watch)
+            pending.alive = done.reason == "alive"
+            if known_alive and not pending.alive:
+                self._tell(triggered)
             if done.kind != "impossible":
                 policy.made(started_ns)
             if done.kind == "acted":
@@ -227,7 +235,8 @@ class Treatment:
         if record.result is InterventionResult.FAILURE and done.undo is not None:
             with self._guard("what an intervention had held back"):
                 done.undo()
-        self._end(alert, record, done)
+        if not (known_alive and pending.alive):
+            self._end(alert, record, done)
         return record
 
     async def _execute(
