@@ -157,13 +157,20 @@ class Histograms:
         """Have measurements taken by somebody else's histogram from now on."""
         self._passed_to = measured
 
-    def collect(self, start_ns: int, now_ns: int, temporality: AggregationTemporality) -> Metric:
+    def collect(
+        self,
+        start_ns: int,
+        now_ns: int,
+        temporality: AggregationTemporality,
+        *,
+        exemplars: bool = True,
+    ) -> Metric:
         """Return everything so far, or since the last collection where that is asked for."""
         delta = temporality is AggregationTemporality.DELTA
         points = []
         for key, series in list(self._series.items()):
             buckets, total = list(series.buckets), series.total
-            exemplars, series.exemplars = series.exemplars, [None] * len(buckets)
+            examples, series.exemplars = series.exemplars, [None] * len(buckets)
             minimum, maximum = series.minimum, series.maximum
             if delta:
                 series.minimum, series.maximum = float("inf"), 0.0
@@ -186,7 +193,9 @@ class Histograms:
                     max=maximum,
                     exemplars=[
                         Exemplar({}, value, when, span_id, trace_id)
-                        for value, when, trace_id, span_id in filter(None, exemplars)
+                        for value, when, trace_id, span_id in filter(
+                            None, examples if exemplars else ()
+                        )
                     ],
                 )
             )
@@ -195,9 +204,16 @@ class Histograms:
 
 
 class MergingReader(PeriodicExportingMetricReader):
-    """A periodic reader that adds our histograms to what the SDK's instruments yield."""
+    """A periodic reader that adds our histograms to what the SDK's instruments yield.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        args, kwargs: The SDK's reader's.
+        exemplars: Whether our histograms carry them.
+
+    """
+
+    def __init__(self, *args: Any, exemplars: bool = True, **kwargs: Any) -> None:
+        self._exemplars = exemplars
         self._histograms: list[Histograms] = []
         self._started_ns = self._collected_ns = time.time_ns()
         super().__init__(*args, **kwargs)
@@ -215,7 +231,10 @@ class MergingReader(PeriodicExportingMetricReader):
         delta = temporality is AggregationTemporality.DELTA
         start = self._collected_ns if delta else self._started_ns
         self._collected_ns = now
-        ours = [histogram.collect(start, now, temporality) for histogram in self._histograms]
+        ours = [
+            histogram.collect(start, now, temporality, exemplars=self._exemplars)
+            for histogram in self._histograms
+        ]
         filled = [metric for metric in ours if metric.data.data_points]
         merged = MetricsData(
             [_with(resource, filled) for resource in metrics_data.resource_metrics]

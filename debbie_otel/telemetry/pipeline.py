@@ -12,7 +12,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +34,7 @@ from debbie_otel.telemetry.aggregate import Histograms, MergingReader
 from debbie_otel.telemetry.destination import Destination
 from debbie_otel.telemetry.exporters import LastMetrics
 from debbie_otel.telemetry.health import ExportState, Health
+from debbie_otel.telemetry.limits import exemplars_wanted, limited, span_limits
 from debbie_otel.telemetry.lines_file import LinesFile
 from debbie_otel.telemetry.logs import LogEvents
 from debbie_otel.telemetry.otlp_json import metric_lines
@@ -44,7 +45,8 @@ from debbie_otel.telemetry.spool_options import SpoolOptions
 
 _logger = logging.getLogger(__name__)
 
-_NOISY = "opentelemetry.exporter"  # logs every failed export; the spool logs changes
+# Log every failed export, where the spool logs changes; every attribute that is cut as asked for.
+_NOISY = ("opentelemetry.exporter", "opentelemetry.attributes")
 _SHUTDOWN_MARGIN = 0.2  # of the time, for writing the last metrics
 
 
@@ -111,8 +113,10 @@ class Pipeline:
         destination: Destination,
         data_dir: Path,
         exporters: Selection,
-        spool: SpoolOptions,
+        environ: Mapping[str, str],
     ) -> None:
+        spool, limits = SpoolOptions.from_environ(environ), span_limits(environ)
+        self._exemplars = exemplars_wanted(environ)
         self.destination = destination
         self.scope = our_scope()
         self._settings = settings
@@ -121,7 +125,8 @@ class Pipeline:
             SpoolProcessor(exporter, self._spool_dir, spool, destination.where or "the exporter")
             for exporter in exporters.spans()
         ]
-        self.on_end = _fan_out([processor.on_end for processor in self._processors])
+        sinks = [processor.on_end for processor in self._processors]
+        self.on_end = limited(_fan_out(sinks), limits)
         self._metric_exporters = exporters.metrics
         self._providers: dict[str, tuple[MeterProvider, list[Any]]] = {}
         self._logs = LogEvents(exporters.logs, self.resource, self.scope, self._spool_dir)
@@ -136,7 +141,7 @@ class Pipeline:
         self._detected = _detect(settings.resource)
         chosen = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
         self._chosen_name = settings.service_name or (str(chosen) if chosen else None)
-        self._noise = _Quiet(_NOISY) if settings.tame_sdk_logs else None
+        self._noise = [_Quiet(name) for name in _NOISY if settings.tame_sdk_logs]
 
     @classmethod
     def create(cls, settings: TelemetrySettings, environ: Mapping[str, str]) -> Pipeline:
@@ -152,8 +157,7 @@ class Pipeline:
         where = destinations.choose(settings.otlp, environ, data_dir, settings.local_collectors)
         if where.kind == "files":
             destinations.require_directory(data_dir)
-        spool = SpoolOptions.from_environ(environ)
-        return cls(settings, where, data_dir, Selection(environ, where, data_dir), spool)
+        return cls(settings, where, data_dir, Selection(environ, where, data_dir), environ)
 
     def resource(self, service_name: str) -> Resource:
         """Return the resource of a service.
@@ -190,12 +194,17 @@ class Pipeline:
         resource = self.resource(service_name)
         name = str(resource.attributes[SERVICE_NAME])
         if name not in self._providers:
-            readers = [_reader(exporter) for exporter in self._metric_exporters()]
+            readers = [self._reader(exporter) for exporter in self._metric_exporters()]
             provider = MeterProvider(
                 metric_readers=readers, resource=resource, shutdown_on_exit=False
             )
             self._providers[name] = provider, readers
         return self._providers[name]
+
+    def _reader(self, exporter: MetricExporter | MetricReader) -> MetricReader:
+        if isinstance(exporter, MetricReader):
+            return exporter
+        return MergingReader(exporter, exemplars=self._exemplars)
 
     @property
     def counters(self) -> SpoolCounters:
@@ -260,8 +269,8 @@ class Pipeline:
         _all_within(calls, patience)
         self._rescue_metrics()
         self._logs.rescue()
-        if self._noise is not None:
-            self._noise.end()
+        for noise in self._noise:
+            noise.end()
         counters = self.counters
         self._report = ShutdownReport(
             counters.exported,
@@ -302,7 +311,7 @@ def _version() -> str | None:
         return None
 
 
-def _fan_out(sinks: list[Callable[[FinishedSpan], None]]) -> Callable[[FinishedSpan], None]:
+def _fan_out(sinks: Sequence[Callable[[FinishedSpan], None]]) -> Callable[[FinishedSpan], None]:
     if len(sinks) == 1:
         return sinks[0]
 
@@ -348,7 +357,3 @@ class _Quiet:
     def end(self) -> None:
         """Restore it."""
         self._target.setLevel(self._level)
-
-
-def _reader(exporter: MetricExporter | MetricReader) -> MetricReader:
-    return exporter if isinstance(exporter, MetricReader) else MergingReader(exporter)
