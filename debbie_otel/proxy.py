@@ -92,12 +92,14 @@ def farewell(debbie: DebbieDebugger, report: ShutdownReport) -> str:
     if debbie.pipeline is None:
         return ""
     destination = debbie.pipeline.destination
-    if destination.kind == "files" and not report.delivered:
+    if not destination.spans:
+        text = "No spans were exported"
+    elif destination.kind == "files" and not report.delivered:
         text = "No spans were written"
     elif destination.kind == "files":
-        text = f"{report.delivered} spans written to {destination.where}/traces.jsonl"
+        text = f"{report.delivered} spans written to {destination.spans}"
     else:
-        text = f"{report.delivered} spans delivered to {destination.where or 'nowhere'}"
+        text = f"{report.delivered} spans delivered to {destination.spans}"
     if report.spooled:
         text += f", {report.spooled} kept in {report.path}"
     if report.dropped:

@@ -47,7 +47,8 @@ class Destination(msgspec.Struct, frozen=True):
         kind: "otlp", "files", or "disabled".
         where: URL or directory, for people.
         chosen_by: What decided: a flag, a variable, or what was found.
-        hint: One sentence on how to look at it.
+        hint: On how to look at it.
+        spans: What takes the spans, for people; empty for none. `Selection.described` fills it in.
         routes: By signal ("traces", "metrics", "logs"); empty unless OTLP.
 
     """
@@ -56,6 +57,7 @@ class Destination(msgspec.Struct, frozen=True):
     where: str
     chosen_by: str
     hint: str
+    spans: str = ""
     routes: dict[str, Route] = {}
 
 
@@ -106,10 +108,8 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
 
 def _otlp(where: str, routes: dict[str, Route], chosen_by: str) -> Destination:
     names = " and ".join(dict.fromkeys(_NAMES[route.protocol] for route in routes.values()))
-    text = (
-        f"Traces, metrics and logs go by OTLP ({names}) to {where}; look at them in what it feeds."
-    )
-    return Destination("otlp", where, chosen_by, text, routes)
+    text = f"Telemetry goes by OTLP ({names}) to {where}; look at it in what it feeds."
+    return Destination("otlp", where, chosen_by, text, routes=routes)
 
 
 _NAMES = {Protocol.GRPC: "gRPC", Protocol.HTTP: "HTTP"}

@@ -157,7 +157,8 @@ class Pipeline:
         where = destinations.choose(settings.otlp, environ, data_dir, settings.local_collectors)
         if where.kind == "files":
             destinations.require_directory(data_dir)
-        return cls(settings, where, data_dir, Selection(environ, where, data_dir), environ)
+        exporters = Selection(environ, where, data_dir)
+        return cls(settings, exporters.described(), data_dir, exporters, environ)
 
     def resource(self, service_name: str) -> Resource:
         """Return the resource of a service.

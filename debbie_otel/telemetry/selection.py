@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from opentelemetry.environment_variables import (
     OTEL_LOGS_EXPORTER,
     OTEL_METRICS_EXPORTER,
@@ -66,6 +67,25 @@ class Selection:
             for name in self._names[signal]:
                 if name != "otlp":
                     _load(name, signal)
+
+    def described(self) -> Destination:
+        """Return the destination, with what the variables change about it."""
+        where, traces = self._where, self._names["traces"]
+        by_otlp = f"{self._data_dir / 'traces.jsonl'}" if where.kind == "files" else where.where
+        changes = [
+            f"{signal.capitalize()} go to {' and '.join(names)} ({_VARIABLES[signal]})."
+            if names
+            else f"{signal.capitalize()} are off ({_VARIABLES[signal]})."
+            for signal, names in self._names.items()
+            if names != ["otlp"] and where.kind != "disabled"
+        ]
+        # Where no spans are, the hint would send people to look for them.
+        hints = [where.hint] if where.kind != "files" or "otlp" in traces else []
+        return msgspec.structs.replace(
+            where,
+            hint=" ".join(changes + hints),
+            spans=" and ".join(by_otlp if name == "otlp" else name for name in traces),
+        )
 
     def spans(self) -> list[SpanExporter]:
         """Make the exporters of spans; raise ConfigurationError where a variable is wrong."""
