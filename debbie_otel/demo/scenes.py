@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from debbie_otel.demo.client import AgentClient
+from debbie_otel.demo.client import TIMEOUT, AgentClient
 from debbie_otel.demo.script import ERRORS, LOOP, STALL, STUCK, Turn
 
 _FINAL = "ChannelMessageNotification"
@@ -63,9 +63,14 @@ MISHAPS = (
 )
 
 
-async def play(mishap: Mishap, url: str) -> str:
-    """Play a scene through a proxy; return the agent's last words."""
-    async with AgentClient(url) as client:
+async def play(mishap: Mishap, url: str, patience: float = TIMEOUT) -> str:
+    """Play a scene through a proxy; return the agent's last words.
+
+    Raises:
+        TimeoutError: Nothing came for `patience` seconds: nobody helped.
+
+    """
+    async with AgentClient(url, patience) as client:
         started = await client.call("startSession", userId="demo")
         session = started["sessionId"]
         words = await mishap.play(client, session)

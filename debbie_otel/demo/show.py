@@ -11,7 +11,7 @@ from rich.console import Console
 from debbie_otel.config import Config, with_profile
 from debbie_otel.debugger import DebbieDebugger
 from debbie_otel.demo.agent import ScriptedAgent
-from debbie_otel.demo.client import converse
+from debbie_otel.demo.client import TIMEOUT, converse
 from debbie_otel.demo.scenes import MISHAPS, play
 from debbie_otel.demo.script import DEMO_MESSAGES, DEMO_TURNS
 from debbie_otel.places import check_places
@@ -20,6 +20,9 @@ from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
 from debbie_otel.report.summary import Summary
 from debbie_otel.transports.addresses import parse_upstream
+
+_LEAST_PATIENCE = 10.0
+"""Seconds: the computer is not faster than life."""
 
 
 async def run_demo(config: Config, console: Console, speed: float) -> None:
@@ -33,6 +36,7 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
     """
     check_places(config)
     lines = LineWriter(sys.stdout)
+    patience = max(TIMEOUT / speed, _LEAST_PATIENCE)
     summary = Summary()
     turns = (*DEMO_TURNS, *(turn for mishap in MISHAPS for turn in mishap.turns))
     async with ScriptedAgent(turns, one_script=True, seed=time.time_ns(), speed=speed) as agent:
@@ -46,10 +50,8 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
                     lines(line)
                 url = _through(agent.url, str(tap.addresses[0]))
                 lines("\n-- All is well.")
-                await converse(url, DEMO_MESSAGES)
-                for mishap in MISHAPS:
-                    lines(f"\n-- {mishap.title}")
-                    lines(f"   The agent, in the end: {await play(mishap, url)}")
+                await converse(url, DEMO_MESSAGES, patience=patience)
+                await _play_mishaps(url, patience, lines)
         finally:
             report = await debbie.stop()
             lines.close()
@@ -59,6 +61,16 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
         console.print(farewell(debbie, report), markup=False, soft_wrap=True)
         hint = "What happened, session by session: debbie report (as a page: --html FILE)"
         console.print(hint, markup=False, soft_wrap=True)
+
+
+async def _play_mishaps(url: str, patience: float, lines: LineWriter) -> None:
+    for mishap in MISHAPS:
+        lines(f"\n-- {mishap.title}")
+        try:
+            lines(f"   The agent, in the end: {await play(mishap, url, patience)}")
+        except TimeoutError:  # the agent's script and the user's do not go together any more
+            lines(f"   Nothing came for {patience:g} s, and nobody helped: the demo ends here.")
+            return
 
 
 def demo_config(config: Config, upstream: str, speed: float) -> Config:
