@@ -14,6 +14,9 @@ from debbie_otel.debugger import load_dialects
 from debbie_otel.intervention.escalation.receivers import receivers
 from debbie_otel.places import check_places, holds_files
 from debbie_otel.telemetry.destination import choose, default_data_dir
+from debbie_otel.telemetry.limits import exemplars_wanted
+from debbie_otel.telemetry.selection import Selection
+from debbie_otel.telemetry.spool_options import SpoolOptions
 from debbie_otel.transports.addresses import Address, parse_listen, parse_upstream
 from debbie_otel.transports.tls import listen_context, upstream_context
 
@@ -52,7 +55,10 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
 
 async def _check_telemetry(config: Config, console: Console, environ: Mapping[str, str]) -> int:
     data_dir = config.telemetry.data_dir or default_data_dir(environ)
-    destination = choose(config.telemetry.otlp, environ, data_dir)
+    chosen = choose(config.telemetry.otlp, environ, data_dir)
+    destination = Selection(environ, chosen, data_dir).described()
+    SpoolOptions.from_environ(environ)
+    exemplars_wanted(environ)
     if destination.kind == "otlp":
         problems = 0
         for where in destination.where.split(", "):

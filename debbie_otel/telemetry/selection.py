@@ -21,6 +21,7 @@ from opentelemetry.environment_variables import (
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogExporter
 from opentelemetry.sdk._logs.export import LogRecordExporter
+from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -62,9 +63,10 @@ class Selection:
         self._data_dir = data_dir
         off = where.kind == "disabled"
         self._names = {s: [] if off else _names(environ.get(v, "")) for s, v in _VARIABLES.items()}
+        self._config_file = environ.get(OTEL_CONFIG_FILE, "").strip()
         # Those of metrics and logs are made later; that they exist has to be told at the start.
-        for signal in ("metrics", "logs"):
-            for name in self._names[signal]:
+        for signal, names in self._names.items():
+            for name in names:
                 if name != "otlp":
                     _load(name, signal)
 
@@ -79,6 +81,8 @@ class Selection:
             for signal, names in self._names.items()
             if names != ["otlp"] and where.kind != "disabled"
         ]
+        if self._config_file:
+            changes.append(f"{OTEL_CONFIG_FILE} is not read; the other variables are.")
         # Where no spans are, the hint would send people to look for them.
         hints = [where.hint] if where.kind != "files" or "otlp" in traces else []
         return msgspec.structs.replace(

@@ -56,3 +56,12 @@ def test_each_endpoint_is_asked(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stdout.count("cannot be reached: Connection refused") == 2
+
+
+@pytest.mark.parametrize(
+    "variable", ["OTEL_TRACES_EXPORTER", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_METRICS_EXEMPLAR_FILTER"]
+)
+def test_variables_that_the_proxy_would_refuse_are_refused(variable: str, tmp_path: Path) -> None:
+    ended = check(tmp_path, "", **{variable: "wrong"})
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"debbie: {variable}: ")

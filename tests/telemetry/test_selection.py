@@ -40,6 +40,11 @@ def described(otlp: str | None, environ: dict[str, str]) -> tuple[str, str]:
             "/data/traces.jsonl",
             "Metrics are off (OTEL_METRICS_EXPORTER). HINT",
         ),
+        (
+            {"OTEL_CONFIG_FILE": "otel.yaml"},
+            "/data/traces.jsonl",
+            "OTEL_CONFIG_FILE is not read; the other variables are. HINT",
+        ),
         ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "console"}, "", "HINT"),
     ],
 )
