@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.dialect import Fields, Rule, params_at
+from debbie_otel.core.document import Rule
+from debbie_otel.core.fields import Fields, params_at
 from debbie_otel.core.message import JsonRpcId, MessageDirection
 from debbie_otel.core.model import Call
 from debbie_otel.core.session import Session

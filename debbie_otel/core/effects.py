@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.dialect import Fields, Rule, as_text, descend
+from debbie_otel.core.document import Rule
 from debbie_otel.core.events import ErrorReported, Event
+from debbie_otel.core.fields import Fields, as_text, descend
 from debbie_otel.core.message import InterceptedMessage
 from debbie_otel.core.model import Outcome, Turn
 from debbie_otel.core.session import Session
