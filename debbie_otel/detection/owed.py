@@ -47,6 +47,19 @@ class Owed:
         if len(self.calls) < _MAX_OPEN:
             self.calls[id(call)] = call
 
+    def told(self, now_ns: int, turn: Turn | None) -> None:
+        """Note that the agent says something; in a turn, as far as that can be known.
+
+        Where turns have no ids and one of ours is open beside one that hangs, it may be of ours.
+        """
+        self.told_ns = now_ns
+        if len(self.turns) < 2 or (turn is not None and turn.id is not None):
+            self.progress_ns = now_ns
+            return
+        ours = [is_ours(one) for one in self.turns.values()]
+        if all(ours) or not any(ours):
+            self.progress_ns = now_ns
+
     def open_calls(self) -> list[Call]:
         """Return the calls that are open."""
         # A call that began the session may have ended within it, and was noted before.

@@ -55,7 +55,7 @@ class SessionVitals:
             return False
         # Where sessions have names, a message without one may be about another session.
         if self.info.unnamed or self.info.id.encode() in message.payload:
-            self._owed.progress_ns = self._owed.told_ns = event.time_ns
+            self._owed.told(event.time_ns, event.turn)
         return False
 
     def call_started(self, event: ev.CallStarted) -> bool:
@@ -65,7 +65,7 @@ class SessionVitals:
             return False  # a request of ours: the agent owes the user no answer to it
         self._owed.call_started(call)
         if call.direction is AGENT and call.method not in HEARTBEATS:
-            self._owed.progress_ns = self._owed.told_ns = event.time_ns
+            self._owed.told(event.time_ns, call.turn)
         return False
 
     def call_ended(self, event: ev.CallEnded) -> bool:
@@ -141,7 +141,7 @@ class SessionVitals:
 
     def stream_advanced(self, event: ev.StreamAdvanced) -> bool:
         """Note what the agent says."""
-        self._owed.progress_ns = self._owed.told_ns = event.time_ns
+        self._owed.told(event.time_ns, event.stream.turn)
         if event.stream.kind != "message":
             return False
         return self._found(self.loops.text(event.text, event.time_ns))

@@ -97,6 +97,17 @@ def test_a_prompt_of_ours_that_is_answered_beside_a_hung_turn_changes_nothing() 
     assert (reading.value, reading.text) == (30, "Session stalled for 30s in turn 1")
 
 
+def test_words_that_may_be_the_answer_to_ours_are_no_sign_of_a_hung_turn() -> None:
+    chunk = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"%s"}}'
+    patient = Patient(f"{START}\n{ASK}\n+20")
+    patient.stage.connection.expect("debbie-1")
+    patient.play(f"{OURS}\n+5\n{chunk % 'a'}\n+5")
+    assert patient.readings()["silence"].value == 30
+    patient.play('<< {"id":"debbie-1","result":{"ai_response":"here","tool_calls":[]}}')
+    patient.play(f"{chunk % 'ab'}\n+5")
+    assert patient.readings()["silence"].value == 5, "that is nobody's but the hung turn's"
+
+
 def test_open_calls_are_bounded_and_those_that_ended_make_room() -> None:
     owed = Owed(0, DetectionSettings())
     session = SessionInfo(id="s", dialect="generic", agent="agent")
