@@ -8,6 +8,9 @@ from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.outcome import refusal
 from debbie_otel.intervention.recovery import RecoveryWatch
 
+LONGEST = 10
+"""How long an agent is waited for that works, perhaps for us alone: times the usual."""
+
 
 def over(watch: RecoveryWatch) -> tuple[str, str] | None:
     """Return reason and detail if there is nothing to be done any more."""
@@ -22,6 +25,8 @@ def over(watch: RecoveryWatch) -> tuple[str, str] | None:
 
 async def verify(watch: RecoveryWatch, done: Done, seconds: float) -> None:
     """Wait until the agent has moved, or cannot any more, or has done nothing for too long."""
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + LONGEST * seconds
     changed = asyncio.Event()
     watch.notify(changed.set)
     answer = done.answer
@@ -32,7 +37,7 @@ async def verify(watch: RecoveryWatch, done: Done, seconds: float) -> None:
             while watch.moved is None and watch.hopeless is None:
                 if watch.unsure:  # it works, be it for us alone: what it leads to is seen then
                     watch.unsure = False
-                    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+                    limit.reschedule(min(loop.time() + seconds, latest))
                 watch.hopeless = None if answer is None else refusal(answer)
                 if watch.hopeless is None:
                     await changed.wait()

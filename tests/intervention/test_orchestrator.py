@@ -271,6 +271,34 @@ async def test_an_acknowledgement_is_no_recovery() -> None:
     assert await stage.run("a") == ["a failure no_recovery", "escalate escalated"]
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_an_agent_that_works_perhaps_for_us_alone_is_waited_for_but_not_for_ever(
+    ends: bool,
+) -> None:
+    stage = Stage(recovery_timeout=0.05)
+    stage.play.connection.expect("debbie-1")
+    chunks: list[int] = []
+
+    def speak() -> None:
+        if ends and len(chunks) == 8:
+            stage.tell('<< {"id":2,"result":{"ai_response":"done","tool_calls":[]}}')
+            return
+        chunks.append(len(chunks))
+        stage.tell(MOVES)
+        if stage.orchestrator.busy:
+            asyncio.get_running_loop().call_later(0.02, speak)
+
+    async def beside(attempt: Attempt) -> None:
+        attempt.watch.beside(attempt.session)
+        stage.tell(HUNG.replace('"id":2', '"id":"debbie-1"'))
+        speak()
+
+    stage.knows("a", beside)
+    results = await stage.run("a", "escalate")
+    assert results[0] == ("a success" if ends else "a failure no_recovery")
+    assert len(chunks) >= 8, "for longer than an agent may usually do nothing"
+
+
 @pytest.mark.parametrize("how", ["error", "lost"])
 async def test_a_refusal_is_a_failure_at_once(how: str) -> None:
     stage = Stage(recovery_timeout=60.0)
