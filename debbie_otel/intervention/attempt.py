@@ -135,7 +135,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
         """
         if replaces is None and act.method in self.dialect.turn_rules:
-            self.watch.beside(self.session)
+            self.watch.beside(self.session, awaited=self.turn_call is not None)
         if act.channel == "same" and act.kind == "request":
             return self.channel.request(act.method, params, replaces=replaces)
         if act.channel == "same":

@@ -96,14 +96,21 @@ class RecoveryWatch:
         self._hung = None
         self.unsure = self.answered = False
 
-    def beside(self, session: Session) -> None:
+    def beside(self, session: Session, *, awaited: bool = False) -> None:
         """Take note that our words open a turn of their own, beside what may be open.
 
         The oldest one hangs, and its client waits for it: that we are answered does not help.
+
+        Args:
+            session: Where.
+            awaited: Whether the client waits even where all are ours: one has taken the place of
+                its own.
+
         """
         turns = session.open_turns
-        self._hung = turns[0] if turns else None
-        self._ours = {id(turn) for turn in turns[1:] if _is_ours(turn)}
+        hung = next((turn for turn in turns if not _is_ours(turn)), None)
+        self._hung = turns[0] if hung is None and awaited and turns else hung
+        self._ours = {id(t) for t in turns if _is_ours(t) and t is not self._hung}
 
     def observe(self, event: ev.Event) -> None:
         """Take in an event; of other sessions nothing is concluded."""

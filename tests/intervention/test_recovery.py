@@ -141,6 +141,24 @@ def test_a_turn_that_hangs_beside_ours_has_to_move_itself(
     assert prompted_beside(*filter(None, [before])).then(then) == moved
 
 
+@pytest.mark.parametrize(
+    ("awaited", "moved"), [(False, "turn 3 has come to its end"), (True, None)]
+)
+def test_of_turns_of_ours_only_one_that_a_client_waits_for_has_to_move(
+    awaited: bool, moved: str | None
+) -> None:
+    watched = aiwhisperer()
+    assert watched.then(OURS) is None
+    done = '<< {"id":2,"result":{"ai_response":"done","tool_calls":[]}}'
+    assert watched.then(done) == "turn 1 has come to its end"
+    watched.watch.again(watched.stage.now + 1)
+    watched.watch.beside(watched.stage.connection.session, awaited=awaited)
+    again = OURS.replace("debbie-1", "debbie-2")
+    assert (
+        watched.then(f'{again}\n<< {{"id":"debbie-2","result":{{"ai_response":"here"}}}}') == moved
+    )
+
+
 def test_a_new_attempt_is_not_beside_what_an_earlier_one_was() -> None:
     watched = prompted_beside()
     watched.watch.again()
