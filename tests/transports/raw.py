@@ -212,6 +212,18 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+def connects_when_released(tap: Tap) -> asyncio.Event:
+    """Have a tap wait for the event before it connects to its upstream."""
+    released, connecting = asyncio.Event(), tap.dialer.connect
+
+    async def connect_later(factory: Callable[[], asyncio.Protocol]) -> None:
+        await released.wait()
+        await connecting(factory)
+
+    tap.dialer.connect = connect_later  # type: ignore[method-assign]
+    return released
+
+
 def every_cut(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the two parts of `data` for every byte boundary in it."""
     for index in range(1, len(data)):

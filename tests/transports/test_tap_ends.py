@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import weakref
-from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +20,7 @@ from tests.transports.raw import (
     Watcher,
     accept,
     connect,
+    connects_when_released,
     frame,
     listen_socket,
     rig,
@@ -60,14 +60,7 @@ async def test_half_close_by_the_server_leaves_the_other_direction_open() -> Non
 async def test_half_close_before_the_upstream_is_connected(path: str) -> None:
     with contextlib.closing(listen_socket()) as listener:
         tap = Tap(parse_listen(":0"), upstream_of(listener, path), Watcher(), strict=True)
-        released = asyncio.Event()
-        connecting = tap.dialer.connect
-
-        async def slowly(factory: Callable[[], asyncio.Protocol]) -> None:
-            await released.wait()
-            await connecting(factory)
-
-        tap.dialer.connect = slowly  # type: ignore[method-assign]
+        released = connects_when_released(tap)
         async with tap:
             with contextlib.closing(await connect(tap)) as client:
                 await client.send(b"GET / HTT")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -20,6 +19,7 @@ from tests.transports.raw import (
     Watcher,
     accept,
     connect,
+    connects_when_released,
     frame,
     listen_socket,
     rig,
@@ -127,14 +127,7 @@ async def test_early_bytes_are_kept_for_the_upstream_but_not_without_limit() -> 
     data = REQUEST + frame(bytes(range(256)) * 20_000)
     with contextlib.closing(listen_socket()) as listener:
         tap = Tap(parse_listen("127.0.0.1:0"), upstream_of(listener), Watcher(), strict=True)
-        released = asyncio.Event()
-        connecting = tap.dialer.connect
-
-        async def slowly(factory: Callable[[], asyncio.Protocol]) -> None:
-            await released.wait()
-            await connecting(factory)
-
-        tap.dialer.connect = slowly  # type: ignore[method-assign]
+        released = connects_when_released(tap)
         async with tap:
             with contextlib.closing(await connect(tap)) as client:
                 sending = asyncio.get_running_loop().create_task(client.send(data))
