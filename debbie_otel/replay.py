@@ -43,7 +43,7 @@ class Replay:
         self.summary.listen_to(self._debbie.monitor)
         self.transitions: list[Transition] = []
         self._detector = AnomalyDetector(config.detection)
-        self._runner = ReplayRunner(self._detector, self.transitions.append)
+        self._runner = ReplayRunner(self._detector, self._take)
         self._debbie.monitor.subscribe_handlers(self._detector.handlers)
         self._connections: dict[str, WebSocketInterceptor] = {}
 
@@ -71,6 +71,10 @@ class Replay:
             interceptor.close(self._now, "end of recording")
         self._runner.settle(self._now)
         self._detector.shutdown()
+
+    def _take(self, transition: Transition) -> None:
+        self.transitions.append(transition)
+        self._debbie.monitor.publish_alert(transition)  # for the summary
 
     def _connection(self, name: str) -> WebSocketInterceptor:
         interceptor = self._connections.get(name)

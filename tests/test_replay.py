@@ -40,6 +40,15 @@ def test_the_loops_of_the_real_recordings_are_found_with_their_fifth_call() -> N
     assert found[0]["details"]["value"] == 5
 
 
+def test_the_summary_counts_the_alerts() -> None:
+    path = DATA / "acp" / "transcript.jsonl"
+    result = CliRunner().invoke(main, ["replay", str(path)], env={"COLUMNS": "200"})
+    row = next(line for line in result.output.splitlines() if "alerts" in line)
+    fired = [line["alert_type"] for line in replayed("acp") if line["event"] == "alert"]
+    assert row.split()[1:4] == ["alerts", "│", str(len(fired))]
+    assert sorted(kind for kind in set(fired) if f"1 {kind}" in row) == sorted(fired)
+
+
 def test_time_that_runs_backwards_stands_still(tmp_path: Path) -> None:
     call = b'{"id":%d,"method":"m"}'
     messages = [
