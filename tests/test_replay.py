@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from debbie_otel.cli import main
@@ -38,6 +39,12 @@ def test_the_loops_of_the_real_recordings_are_found_with_their_fifth_call() -> N
     found = [line for line in replayed("codex") if line["alert_type"] == "tool_loop"]
     assert [line["event"] for line in found] == ["alert", "resolved"]
     assert found[0]["details"]["value"] == 5
+
+
+def test_what_is_found_does_not_hang_on_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = replayed("codex")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert replayed("codex") == found
 
 
 def test_the_summary_counts_the_alerts() -> None:

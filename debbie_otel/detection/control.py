@@ -48,6 +48,8 @@ class ControlMetrics:
         self._provider = MeterProvider(
             [reader], resource=Resource.get_empty(), shutdown_on_exit=False, exemplar_filter=None
         )
+        # OTEL_SDK_DISABLED is about telemetry; these measurements are none, and leave nowhere.
+        self._provider._disabled = False  # noqa: SLF001
         meter = self._provider.get_meter(semconv.SCOPE)
         self._gauges = {
             name: meter.create_gauge(PREFIX + name, unit, description)
