@@ -48,7 +48,8 @@ async def test_the_profiles(create: Create, expected: tuple[Any, ...], tmp_path:
         assert debbie.detector is not None
         assert debbie.detector.settings is debbie.config.detection
         assert debbie.interventions is not None
-    assert create(telemetry={"data_dir": tmp_path}).session_manager is None
+    async with create(telemetry={"data_dir": tmp_path}) as without:
+        assert without.session_manager is None
 
 
 async def test_changes_go_before_the_profile_and_the_environment(
