@@ -13,6 +13,7 @@ from debbie_otel.detection.settings import DetectionSettings
 AGENT = MessageDirection.SERVER_TO_CLIENT
 HEARTBEATS = frozenset({"ping", "pong", "heartbeat", "keepalive", "$/ping", "notifications/ping"})
 _MAX_OPEN = 1024
+_CALLS_A_CLEANING = 64  # so that it costs little beside what a call costs anyhow
 
 
 class Owed:
@@ -37,13 +38,16 @@ class Owed:
         self.tools: dict[int, Tool] = {}
         self.unfinished: Turn | None = None
         self.calls: dict[int, Call] = {}
+        self._left_out = 0
         self._long = LongCommands(settings.long_commands)
         self._stall_ns = settings.stall_threshold * 1e9
 
     def call_started(self, call: Call) -> None:
         """Note a call that has begun."""
         if len(self.calls) >= _MAX_OPEN:
-            self.calls = {key: c for key, c in self.calls.items() if c.ended_ns is None}
+            self._left_out += 1
+            if self._left_out % _CALLS_A_CLEANING == 0:
+                self.calls = {key: c for key, c in self.calls.items() if c.ended_ns is None}
         if len(self.calls) < _MAX_OPEN:
             self.calls[id(call)] = call
 

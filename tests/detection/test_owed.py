@@ -126,8 +126,11 @@ def test_open_calls_are_bounded_and_those_that_ended_make_room() -> None:
         owed.call_started(call)
     assert owed.open_calls() == calls[:1024]
     calls[0].ended_ns = 1  # without a word to `owed`
-    owed.call_started(calls[-1])
-    assert owed.open_calls() == [*calls[1:1024], calls[-1]]
+    for call in calls[-100:]:
+        owed.call_started(call)
+    *kept, latest = owed.open_calls()
+    assert kept == calls[1:1024]
+    assert latest in calls[-100:]
 
 
 def test_a_tool_that_is_slow_by_nature_has_a_silence_of_its_own() -> None:
