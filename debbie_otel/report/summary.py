@@ -16,6 +16,8 @@ from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.monitor import DebbieMonitor
 
+# Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
+_REQUEST, _RESPONSE, _COMPLETED = MessageType.REQUEST, MessageType.RESPONSE, Outcome.COMPLETED
 _RECENT = 1000
 _MAX_METHODS = 200
 
@@ -105,14 +107,14 @@ class Summary:
             self.interventions[event.record.result] += 1
 
     def _call_started(self, _: ev.CallStarted) -> None:
-        self.messages[MessageType.REQUEST] += 1
+        self.messages[_REQUEST] += 1
 
     def _call_ended(self, event: ev.CallEnded) -> None:
         call = event.call
         times = self.methods.get(call.method) or self._method(call.method)
-        if call.outcome is Outcome.COMPLETED and not call.is_rpc_error and call.response_bytes:
+        if call.outcome is _COMPLETED and not call.is_rpc_error and call.response_bytes:
             times.completed(call.started_ns, event.time_ns)  # as nearly all
-            self.messages[MessageType.RESPONSE] += 1
+            self.messages[_RESPONSE] += 1
             return
         times.add(call)
         if call.response_bytes:
