@@ -7,13 +7,15 @@ dialect's rules.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import msgspec
 
 from debbie_otel.core import effects
 from debbie_otel.core.calls import Pending, PendingCalls
-from debbie_otel.core.dialect import Dialect, Fields, Rule
+from debbie_otel.core.dialect import Dialect
 from debbie_otel.core.directory import Directory, Sessions
+from debbie_otel.core.document import Role, Rule
 from debbie_otel.core.effects import Scene
 from debbie_otel.core.events import (
     CallEnded,
@@ -23,6 +25,7 @@ from debbie_otel.core.events import (
     NotificationSeen,
     StraySeen,
 )
+from debbie_otel.core.fields import Fields
 from debbie_otel.core.message import InterceptedMessage, JsonRpcId, MessageDirection, MessageType
 from debbie_otel.core.model import Call, Outcome, TraceContext, Turn
 from debbie_otel.core.session import MAX_CONTENT, Session
@@ -279,11 +282,11 @@ class Connection:
             self._keep(message)
         self._count(message, session, turn, seen, out)
         scene = Scene(self.key, message, fields, session, turn, out, self._replays > 0)
-        stream = next((rule for rule in rules if rule.role == "stream"), None)
+        stream = _of_role("stream", rules)
         if stream is not None:
             effects.chunk(stream, scene)
             return
-        part = next((rule for rule in rules if rule.role == "part_of"), None)
+        part = _of_role("part_of", rules)
         asked = _ASKED[message.direction]
         call = None if part is None else self._pending.course_of(asked, part, fields)
         out.append(NotificationSeen(session.info, now, message, turn, call))
@@ -371,7 +374,7 @@ class Connection:
             for rule in self.dialect.on_response.get(call.method, ())
             if not rule.when or fields.holds(rule.when)
         ]
-        failed = next((rule for rule in rules if rule.role == "fail"), None)
+        failed = _of_role("fail", rules)
         if failed is not None:
             call.error_type = failed.error_type
         else:
@@ -459,7 +462,7 @@ class Connection:
             turn.stop_reason = fields.text(rule.reason)
             turn.output = (fields.text(rule.output) or "")[:MAX_CONTENT] or turn.output
             outcome = rule.outcomes.get(turn.stop_reason or "", outcome)
-            if any(other.role == "incomplete" for other in rules):
+            if _of_role("incomplete", rules) is not None:
                 outcome = Outcome.INCOMPLETE
         session.end_turn(
             turn,
@@ -469,3 +472,10 @@ class Connection:
             error_type=call.error_type,
             error_message=call.error_message,
         )
+
+
+def _of_role(role: Role, rules: Iterable[Rule]) -> Rule | None:
+    for rule in rules:
+        if rule.role == role:
+            return rule
+    return None

@@ -13,10 +13,8 @@ from typing import Any
 import msgspec
 
 from debbie_otel.core.acts import WORDS, words
-from debbie_otel.core.document import Document
-from debbie_otel.core.document import Rule as Rule
-from debbie_otel.core.fields import CONDITION_WORDS
-from debbie_otel.core.fields import Fields as Fields
+from debbie_otel.core.document import Document, Rule
+from debbie_otel.core.fields import CONDITION_WORDS, Fields
 from debbie_otel.core.message import InterceptedMessage, MessageType
 from debbie_otel.core.model import TraceContext
 from debbie_otel.errors import DialectError

@@ -10,6 +10,7 @@ $null $absent $present $empty $nonempty $true $integer $string.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -55,10 +56,10 @@ class Fields:
 
     def get(self, path: str, missing: Any) -> Any:
         """Return the value at `path`, `missing` where it leads nowhere."""
-        member, _, rest = path.partition(".")
+        member, keys = _member_and_keys(path)
         if member not in self._decoded:
             self._decoded[member] = self._decode(member)
-        return descend(self._decoded[member], rest, missing)
+        return _follow(keys, self._decoded[member], missing)
 
     def holds(self, conditions: Condition) -> bool:
         """Tell whether every condition is met."""
@@ -98,9 +99,23 @@ CONDITION_WORDS = {
 
 def descend(value: Any, path: str, missing: Any = None) -> Any:
     """Follow a dotted path through objects and arrays."""
-    if not path:
-        return missing if value is msgspec.UNSET else value
-    for key in path.split("."):
+    return _follow(_keys(path), value, missing)
+
+
+# The paths are those of dialects: few, and every message is asked for several.
+@lru_cache(maxsize=1024)
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(path.split(".")) if path else ()
+
+
+@lru_cache(maxsize=1024)
+def _member_and_keys(path: str) -> tuple[str, tuple[str, ...]]:
+    member, _, rest = path.partition(".")
+    return member, _keys(rest)
+
+
+def _follow(keys: tuple[str, ...], value: Any, missing: Any) -> Any:
+    for key in keys:
         if isinstance(value, dict):
             if key not in value:
                 return missing
@@ -109,7 +124,7 @@ def descend(value: Any, path: str, missing: Any = None) -> Any:
             value = value[int(key)]
         else:
             return missing
-    return value
+    return missing if value is msgspec.UNSET else value
 
 
 def params_at(params: msgspec.Raw | None, paths: Paths) -> Any:

@@ -21,7 +21,7 @@ import msgspec
 from debbie_otel.clock import Clock
 from debbie_otel.core import events as ev
 from debbie_otel.core.acts import fill
-from debbie_otel.core.dialect import Fields
+from debbie_otel.core.fields import Fields
 from debbie_otel.core.message import loads
 from debbie_otel.core.model import Call, Outcome, Tool
 from debbie_otel.detection.alerts import AnomalyAlert
