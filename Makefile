@@ -20,16 +20,18 @@ help:
 	@echo "make eval    how well anomalies are told from healthy sessions, on the labelled corpus"
 	@echo "make dashboards   writes dashboards/ anew from dashboards/source; make pictures"
 	@echo "             draws them after a demo, with a real collector and Prometheus, into docs/"
-	@echo "make faults  agents that get stuck in every known way, and what Debbie does about it"
+	@echo "make faults  agents that get stuck in every known way, and what Debbie does about it;"
+	@echo "             and healthy ones, about which she does nothing"
 	@echo "make bench   what Debbie costs, beside a bare relay and nginx"
 	@echo "make clean   removes the virtual environment and caches"
 
 demo: $(VENV)/.base
 	$(BIN)/debbie demo --speed 10
 
-# Without the stack's programs, which `make stack` installs and .ci/run runs tests with.
+# Without the stack's programs, which `make stack` installs, and without `make faults`, which takes
+# as long as agents need to get stuck and going again. .ci/run runs all of them.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not stack"
+	$(BIN)/python -m pytest -q -m "not stack and not faults"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,6 +45,7 @@ eval: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.suite
+	$(BIN)/python -m pytest -q tests/faults/test_healthy.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench

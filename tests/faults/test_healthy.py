@@ -17,6 +17,8 @@ from tests.faults.dialects import PEERS
 from tests.faults.healthy import STALL, HealthyMind, live
 from tests.integration.proxied import config, proxied
 
+pytestmark = pytest.mark.faults
+
 SESSIONS = 100
 """Of each of the five dialects."""
 TURNS = 4

@@ -11,6 +11,8 @@ from tests.faults.case import Result
 from tests.faults.faults import FAULTS
 from tests.faults.suite import CASES, recovery_rate, run_all, table
 
+pytestmark = pytest.mark.faults
+
 SECONDS = 90.0
 MAX_AGAIN = 4
 
