@@ -121,10 +121,11 @@ class InterventionExecutor:
         if reach is None:
             detail = "the session is on no connection that can be acted on"
             return Done(kind="impossible", reason="no_channel", detail=detail)
-        attempt = self._attempt(alert, reach, number=number, watch=watch, now_ns=now_ns)
-        return _done(await act(attempt), strategy)
+        return _done(await act(self._attempt(alert, reach, number, watch, now_ns)), strategy)
 
-    def _attempt(self, alert: AnomalyAlert, reach: Reach, **facts: Any) -> Attempt:
+    def _attempt(
+        self, alert: AnomalyAlert, reach: Reach, number: int, watch: RecoveryWatch, now_ns: int
+    ) -> Attempt:
         session, connection = reach.session, reach.connection
         calls = (call for call in connection.pending_calls if is_asked_in(call, session))
         return Attempt(
@@ -140,7 +141,9 @@ class InterventionExecutor:
             kept=connection.kept,
             config=self._config,
             settled=self._settled,
-            **facts,
+            number=number,
+            watch=watch,
+            now_ns=now_ns,
         )
 
     async def _settled(self, session: Session) -> bool:

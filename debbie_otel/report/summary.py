@@ -119,7 +119,7 @@ class Summary:
         times.add(call)
         if call.response_bytes:
             self.messages[MessageType.ERROR if call.is_rpc_error else MessageType.RESPONSE] += 1
-        self.errors += call.outcome is Outcome.FAILED
+        self.errors += call.outcome is Outcome.FAILED and not call.injected
 
     def _single(self, event: ev.NotificationSeen | ev.StraySeen) -> None:
         self.messages[event.message.type] += 1

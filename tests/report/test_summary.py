@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from debbie_otel.report.summary import Summary
-from tests.play import recording
+from tests.play import Play, recording
 
 
 def summed(name: str) -> Summary:
@@ -44,6 +44,24 @@ def test_response_times_per_method() -> None:
     assert cells[:3] == ["sendUserMessage", "16", "4"]
     assert [float(cell) for cell in cells[3:]] == sorted(float(cell) for cell in cells[3:])
     assert cells[5] == "4118.0"  # the slow upstream of four seconds
+
+
+def test_a_failure_of_ours_is_none_of_the_agents() -> None:
+    stage, summary = Play("aiwhisperer"), Summary()
+    for number in (1, 2):
+        if number == 2:
+            stage.connection.expect(2)
+        stage.play(
+            f"""
+            >> {{"jsonrpc":"2.0","id":{number},"method":"sendUserMessage","params":{{"sessionId":"s"}}}}
+            << {{"jsonrpc":"2.0","id":{number},"result":{{"ai_response":null,"tool_calls":[]}}}}
+            """
+        )
+    for event in stage.events:
+        summary(event)
+    assert row(printed(summary), "turns")[1:] == ["2", "2 failed"]
+    assert row(printed(summary), "errors")[1] == "1"
+    assert stage.connection.sessions[-1].info.errors == 1
 
 
 def test_errors_are_counted_once() -> None:
