@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 import click
 import msgspec
 
-from debbie_otel.config import Config
-from debbie_otel.core.events import Event
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.config import Config
+from debbie_otel.app.debugger import DebbieDebugger
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.live_detection import LiveRunner
+from debbie_otel.cli.proxy import calm_interpreter
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
-from debbie_otel.detection.runner import LiveRunner
-from debbie_otel.interceptor import WebSocketInterceptor
-from debbie_otel.proxy import calm_interpreter
+from debbie_otel.session.events import Event
+from debbie_otel.wire.direction import MessageDirection
 
 UP, DOWN = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
 TICK = 0.001

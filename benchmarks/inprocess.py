@@ -31,8 +31,8 @@ from websockets.asyncio.client import connect
 from benchmarks.processes import BenchError, Program, free_port, python
 from benchmarks.receiver import PROTOCOLS
 from benchmarks.wire import FIRST_ID, ID_END, ID_START, METHOD, request_text
-from debbie_otel.config import Config
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.config import Config
+from debbie_otel.app.debugger import DebbieDebugger
 
 LIMIT_US = 15.0
 FLUSH_SECONDS = 30.0

@@ -1,80 +1,108 @@
 """Debbie watches AI-agent sessions on the wire, shows them, and notices when one goes wrong.
 
-The way of a message:
-
     bytes -> frames -> messages -> session events -> spans + metrics -> (MetricReader) -> alerts
+          <- frames <- messages <- interventions <--------------------------------------'
 
-    transports/    tap: the proxy, a byte splice between client and server; websocket, patches:
-                   connections of this process. Each shows what passes to
-    interceptor    WebSocketInterceptor, one a connection, which cannot fail towards the wire;
-                   shared_interceptor, backlog, the same inside a program, from any thread;
-    core/          wire and frames find the messages in the bytes, message tells what they are,
-                   connection and session what they mean, by a dialect's rules, and say so in
-    core/events    events: a turn started, a tool ended. Nothing in core does I/O or knows a clock.
-    dialects/      The rules, as TOML: AIWhisperer, ACP, Codex, MCP, and any JSON-RPC.
-    telemetry/     recorder makes spans and measurements of events; pipeline exports them.
-    detection/     vitals of each session become control metrics; a MetricReader of our own collects
-                   them, rules compare, alerts fire and resolve. detector is the whole of it.
-    intervention/  What is done about alerts, whether it helped, and what has worked before.
-    monitor        DebbieMonitor: what is alive, and who else listens to the events:
-    report/        the console's commentary and summary.
-    runtime        What lives from a start to a stop: all parts, wired, from one config.
-    debugger       DebbieDebugger, and the factory that makes one: Debbie as programs have her.
-    integrations/  Other people's clients, looked after.
-    public         All that is exported here, imported when the first of it is asked for.
-    cli            The command `debbie`: proxy, demo, replay, report, check, dialects.
+Each part is a context of its own and says in its docstring what it is about:
 
-Imports point downwards only: cli -> debugger -> transports, report -> interceptor -> monitor ->
-detection -> telemetry -> core -> errors.
+    wire           RFC 6455 and HTTP bytes to payloads. No I/O.
+    session        JSON-RPC payloads to session events, by the rules of a dialect. No I/O.
+    detection      session events to alerts.
+    intervention   alerts to acts on a live session, and whether they helped.
+    telemetry      session events, alerts and interventions to spans, metrics and logs, and out.
+    report         the same for people: console, summary, page.
+    transports     sockets: the tap, and the connections of a program.
+    app            configuration, composition, and the public API.
+    integrations   clients of other projects.
+    cli, demo      the command `debbie`, and an agent to try it on.
+
+Imports point downwards only: cli, demo -> integrations -> app -> transports -> report -> telemetry
+-> intervention -> detection -> session -> wire -> errors, semconv.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from debbie_otel.public import *
+    from debbie_otel.app.callbacks import MonitoringEvent as MonitoringEvent
+    from debbie_otel.app.debugger import DebbieDebugger as DebbieDebugger
+    from debbie_otel.app.factory import DebbieFactory as DebbieFactory
+    from debbie_otel.app.instrumentor import DebbieInstrumentor as DebbieInstrumentor
+    from debbie_otel.app.interceptor import WebSocketInterceptor as WebSocketInterceptor
+    from debbie_otel.app.monitor import DebbieMonitor as DebbieMonitor
+    from debbie_otel.detection.alerts import AnomalyAlert as AnomalyAlert
+    from debbie_otel.detection.detector import AnomalyDetector as AnomalyDetector
+    from debbie_otel.errors import ConfigurationError as ConfigurationError
+    from debbie_otel.errors import DebbieError as DebbieError
+    from debbie_otel.integrations.aiwhisperer import (
+        integrate_debbie_with_batch_client as integrate_debbie_with_batch_client,
+    )
+    from debbie_otel.intervention.attempt import Attempt as Attempt
+    from debbie_otel.intervention.attempt import Done as Done
+    from debbie_otel.intervention.channel import ChannelError as ChannelError
+    from debbie_otel.intervention.executor import InterventionExecutor as InterventionExecutor
+    from debbie_otel.intervention.history import InterventionHistory as InterventionHistory
+    from debbie_otel.intervention.orchestrator import (
+        InterventionOrchestrator as InterventionOrchestrator,
+    )
+    from debbie_otel.intervention.records import InterventionRecord as InterventionRecord
+    from debbie_otel.intervention.records import InterventionResult as InterventionResult
+    from debbie_otel.intervention.records import InterventionStrategy as InterventionStrategy
+    from debbie_otel.intervention.settings import InterventionConfig as InterventionConfig
+    from debbie_otel.report.metrics import MonitoringMetrics as MonitoringMetrics
+    from debbie_otel.session.dialect.dialect import Dialect as Dialect
+    from debbie_otel.session.message import InterceptedMessage as InterceptedMessage
+    from debbie_otel.session.message import MessageType as MessageType
+    from debbie_otel.transports.program.intercepting_websocket import (
+        InterceptingWebSocket as InterceptingWebSocket,
+    )
+    from debbie_otel.wire.direction import MessageDirection as MessageDirection
 
-__all__ = [
-    "AnomalyAlert",
-    "AnomalyDetector",
-    "DebbieDebugger",
-    "DebbieError",
-    "DebbieFactory",
-    "DebbieInstrumentor",
-    "DebbieMonitor",
-    "Dialect",
-    "InterceptedMessage",
-    "InterceptingWebSocket",
-    "InterventionConfig",
-    "InterventionExecutor",
-    "InterventionHistory",
-    "InterventionOrchestrator",
-    "InterventionRecord",
-    "InterventionResult",
-    "InterventionStrategy",
-    "MessageDirection",
-    "MessageType",
-    "MonitoringEvent",
-    "MonitoringMetrics",
-    "WebSocketInterceptor",
-    "integrate_debbie_with_batch_client",
-]
+_HOMES = {
+    "AnomalyAlert": "detection.alerts",
+    "AnomalyDetector": "detection.detector",
+    "Attempt": "intervention.attempt",
+    "ChannelError": "intervention.channel",
+    "ConfigurationError": "errors",
+    "DebbieDebugger": "app.debugger",
+    "DebbieError": "errors",
+    "DebbieFactory": "app.factory",
+    "DebbieInstrumentor": "app.instrumentor",
+    "DebbieMonitor": "app.monitor",
+    "Dialect": "session.dialect.dialect",
+    "Done": "intervention.attempt",
+    "InterceptedMessage": "session.message",
+    "InterceptingWebSocket": "transports.program.intercepting_websocket",
+    "InterventionConfig": "intervention.settings",
+    "InterventionExecutor": "intervention.executor",
+    "InterventionHistory": "intervention.history",
+    "InterventionOrchestrator": "intervention.orchestrator",
+    "InterventionRecord": "intervention.records",
+    "InterventionResult": "intervention.records",
+    "InterventionStrategy": "intervention.records",
+    "MessageDirection": "wire.direction",
+    "MessageType": "session.message",
+    "MonitoringEvent": "app.callbacks",
+    "MonitoringMetrics": "report.metrics",
+    "WebSocketInterceptor": "app.interceptor",
+    "integrate_debbie_with_batch_client": "integrations.aiwhisperer",
+}
+"""The public names, each with the module it is imported from when it is first asked for."""
+
+__all__ = list(_HOMES)
 
 
 if not TYPE_CHECKING:  # a checker reads the names above, and complains of others
 
     def __getattr__(name: str) -> object:
-        """Import all of them with the first that is asked for.
-
-        That takes half a second, in which the command could not yet end quietly.
-        """
-        if name not in __all__:
+        home = _HOMES.get(name)
+        if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from debbie_otel import public
-
-        globals().update({known: getattr(public, known) for known in __all__})
-        return globals()[name]
+        found = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

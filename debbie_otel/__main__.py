@@ -14,7 +14,7 @@ def main() -> None:
     code = 0 if sys.argv[1:2] == ["proxy"] else 130
     _on_signals(lambda: os._exit(code))  # nothing is open; an exception could get lost in an import
     try:
-        from debbie_otel.cli import main as command
+        from debbie_otel.cli.main import main as command
     except ValueError as error:  # OpenTelemetry's SDK reads its limits when it is imported
         if not str(error).startswith("OTEL_"):
             raise

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.connection import Connection
-from debbie_otel.core.dialect import Dialect
-from debbie_otel.core.directory import Limits, Sessions
-from debbie_otel.core.message import MessageDirection, parse_payload
-from debbie_otel.dialects import builtin_dialects
+from debbie_otel.session import events as ev
+from debbie_otel.session.connection import Connection
+from debbie_otel.session.dialect.dialect import Dialect
+from debbie_otel.session.dialect.registry import builtin_dialects
+from debbie_otel.session.directory import Limits, Sessions
+from debbie_otel.session.message import parse_payload
+from debbie_otel.wire.direction import MessageDirection
 
 DATA = Path(__file__).parent / "data"
 T = TypeVar("T")

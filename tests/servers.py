@@ -23,8 +23,8 @@ from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.recording import RecordedMessage, read_recording
+from debbie_otel.app.recording import RecordedMessage, read_recording
+from debbie_otel.wire.direction import MessageDirection
 
 MAX_SIZE = 2**26
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from debbie_otel import semconv
-from debbie_otel.core.model import Outcome
 from debbie_otel.intervention.records import InterventionResult as Result
+from debbie_otel.session.model import Outcome
 
 
 def label(attribute: str) -> str:

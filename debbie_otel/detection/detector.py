@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.loops import LoopFinding, LoopSteps
-from debbie_otel.core.model import SessionInfo
 from debbie_otel.detection.alerts import AlertBook, AnomalyAlert, Condition, Transition
-from debbie_otel.detection.control import ControlMetrics
+from debbie_otel.detection.control_metrics import ControlMetrics
+from debbie_otel.detection.loops import LoopFinding, LoopSteps
 from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.rules import MetricRule, RuleSettings, exceeded, floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.detection.vitals import HANDLERS, SessionVitals
+from debbie_otel.detection.signals import HANDLERS, SessionVitals
+from debbie_otel.session import events as ev
+from debbie_otel.session.model import SessionInfo
 
 MemoryProbe = Callable[[int], Reading | None]
 """Returns a reading of the watched process's memory, if there is one."""

@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import Any
 
-from debbie_otel.core.message import loads
-from debbie_otel.core.model import Tool
+from debbie_otel.session.message import loads
+from debbie_otel.session.model import Tool
 
 _COMMAND_NAMES = ("command", "cmd", "script", "commandLine", "argv", "args")
 _COMMANDS = re.compile(r"(?:&&|\|\||[;|&\n'\"`(]|\b(?:sudo|time|nohup|env|exec|nice)\b|\w+=\S+)\s*")

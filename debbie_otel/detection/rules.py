@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from debbie_otel import semconv
-from debbie_otel.detection import control
+from debbie_otel.detection import control_metrics as control
 from debbie_otel.detection.alerts import Condition
 from debbie_otel.detection.reader import Point
 from debbie_otel.detection.settings import SEVERITIES, DetectionSettings, Severity

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from debbie_otel.core.loops import LoopSettings
+from debbie_otel.detection.loops import LoopSettings
 
 Severity = Literal["low", "medium", "high", "critical"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400 * 30)]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from debbie_otel.detection.failures import Failures
-from debbie_otel.detection.response import ResponseTimes, Slowness
+from debbie_otel.detection.response_times import ResponseTimes, Slowness
 from debbie_otel.detection.settings import DetectionSettings
 
 _MAX_METHODS = 64

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 from websockets.protocol import Protocol, State
 
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.detection.memory import listener
 from debbie_otel.integrations.adoption import Adoption, attributes
-from debbie_otel.transports.websocket import InterceptingWebSocket
+from debbie_otel.transports.program.intercepting_websocket import InterceptingWebSocket
 
 _Client = TypeVar("_Client")
 _STOP_SECONDS = 15.0

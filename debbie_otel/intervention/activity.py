@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.model import Call, Outcome, SessionInfo, Tool, Turn
+from debbie_otel.session import events as ev
+from debbie_otel.session.model import Call, Outcome, SessionInfo, Tool, Turn
 
 EVENTS = (ev.CallEnded, ev.ToolEnded, ev.TurnEnded, ev.SessionEnded)
 """What `RecentActivity` needs to hear of."""

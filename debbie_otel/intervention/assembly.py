@@ -9,12 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from debbie_otel.clock import Clock
-from debbie_otel.core.loops import LoopSteps
-from debbie_otel.core.model import Call
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
-from debbie_otel.failopen import FailOpen
+from debbie_otel.detection.loops import LoopSteps
+from debbie_otel.errors import FailOpen
 from debbie_otel.intervention import activity
 from debbie_otel.intervention.activity import RecentActivity
 from debbie_otel.intervention.escalation import EscalationOutcome, Escalator
@@ -36,6 +33,8 @@ from debbie_otel.intervention.strategies import retrying
 from debbie_otel.intervention.strategies.escalate import EscalateStrategy
 from debbie_otel.intervention.strategies.retrying import ToolRetrier
 from debbie_otel.intervention.strategies.script import ScriptStrategy
+from debbie_otel.session.model import Call, Clock
+from debbie_otel.session.session import Session
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from debbie_otel.core.acts import Act, fill
-from debbie_otel.core.dialect import Dialect
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.channel import Answer, Channel, Request
 from debbie_otel.intervention.prompts import prompt_for
 from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.session.dialect.dialect import Dialect
+from debbie_otel.session.dialect.templates import Act, fill
+from debbie_otel.session.model import Call
+from debbie_otel.session.session import Session
+from debbie_otel.wire.direction import MessageDirection
 
 _CLIENT = MessageDirection.CLIENT_TO_SERVER
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from debbie_otel.core.message import JsonRpcId
-from debbie_otel.core.model import Call
+from debbie_otel.session.message import JsonRpcId
+from debbie_otel.session.model import Call
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -8,11 +8,6 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.connection import Connection
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import Channel
@@ -21,6 +16,11 @@ from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.intervention.strategies.prompting import inject_prompt
 from debbie_otel.intervention.strategies.resetting import reset_state
 from debbie_otel.intervention.strategies.restarting import restart_session
+from debbie_otel.session import events as ev
+from debbie_otel.session.connection import Connection
+from debbie_otel.session.model import Call
+from debbie_otel.session.session import Session
+from debbie_otel.wire.direction import MessageDirection
 
 CustomStrategy = Callable[[Attempt], Awaitable[Done | bool | None]]
 """A strategy of the user's: returns what it did; True or None: it acted, False: it failed."""

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import msgspec
 
-from debbie_otel.clock import Clock
 from debbie_otel.intervention.history_damage import is_corrupt
 from debbie_otel.intervention.history_file import HistoryFile
 from debbie_otel.intervention.history_writer import PROBLEMS, HistoryWriter
 from debbie_otel.intervention.learning import Tally, Trials, success_rate, trials_of
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.session.model import Clock
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")

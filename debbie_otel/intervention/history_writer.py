@@ -12,12 +12,12 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from debbie_otel.clock import Clock
 from debbie_otel.intervention.history_damage import is_corrupt, move_aside
 from debbie_otel.intervention.history_file import HistoryFile
 from debbie_otel.intervention.history_schema import ForeignFileError
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.session.model import Clock
 
 _logger = logging.getLogger(__name__)
 

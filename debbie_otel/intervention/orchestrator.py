@@ -13,10 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from debbie_otel.clock import Clock
-from debbie_otel.core.loops import LoopSteps
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
-from debbie_otel.failopen import FailOpen
+from debbie_otel.detection.loops import LoopSteps
+from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor, Subscribe
 from debbie_otel.intervention.history import InterventionHistory
@@ -24,6 +23,7 @@ from debbie_otel.intervention.policy import Policies
 from debbie_otel.intervention.recovery import EVENTS, RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.intervention.treatment import PendingAlert, Treatment
+from debbie_otel.session.model import Clock
 
 _MAX_WAITING = 16  # alerts of one session
 

@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
-from debbie_otel.core.model import Turn
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.settings import PROMPTS
+from debbie_otel.session.model import Turn
 
 _WORD = re.compile(r"\{(duration|count|tool)\}")
 _NAME = re.compile(r"[A-Za-z_][\w.:/-]{0,63}")

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.loops import LoopSteps
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call, Outcome, Tool, Turn
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
+from debbie_otel.detection.loops import LoopSteps
+from debbie_otel.session import events as ev
+from debbie_otel.session.model import Call, Outcome, Tool, Turn
+from debbie_otel.session.session import Session
+from debbie_otel.wire.direction import MessageDirection
 
 _AGENT = MessageDirection.SERVER_TO_CLIENT
 _GOOD_IN_A_ROW = 2

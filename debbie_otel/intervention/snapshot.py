@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call, Outcome, Tool, Turn
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.activity import PastItem
-from debbie_otel.telemetry.redact import content
+from debbie_otel.session.model import Call, Outcome, Tool, Turn
+from debbie_otel.session.redact import content
+from debbie_otel.session.session import Session
+from debbie_otel.wire.direction import MessageDirection
 
 VERSION = 1
 MAX_OPEN = 20

@@ -14,9 +14,8 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.clock import Clock
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.failopen import FailOpen
+from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.attempt import Done, RecoveredFirst
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor
@@ -28,6 +27,7 @@ from debbie_otel.intervention.records import InterventionRecord, InterventionRes
 from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.intervention.verification import over, pause, verify
+from debbie_otel.session.model import Clock
 
 ESCALATE = "escalate"
 _SHORTEST_WAIT = 0.05  # seconds

@@ -1,1 +1,1 @@
-
+"""What happened, for people: commentary, summary, analysis, Markdown and HTML."""

@@ -7,9 +7,9 @@ from statistics import quantiles
 
 import msgspec
 
-from debbie_otel.core.metrics import MonitoringMetrics, ResponseTime
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.facts import Kind, RecentMessage, SeenAlert, SessionFacts, Step
+from debbie_otel.report.metrics import MonitoringMetrics, ResponseTime
 from debbie_otel.report.recommendations import Recommendation, recommend
 
 _ANSWERED = ("completed", "failed")

@@ -12,14 +12,15 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.message import InterceptedMessage, MessageDirection
-from debbie_otel.core.model import Call, SessionInfo, Tool, Turn
-from debbie_otel.core.session import Session
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
-from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.report.facts import OpenStep, RecentMessage, SeenAlert, SessionFacts, Step
-from debbie_otel.telemetry.redact import content
+from debbie_otel.session import events as ev
+from debbie_otel.session.message import InterceptedMessage
+from debbie_otel.session.model import Call, SessionInfo, Tool, Turn
+from debbie_otel.session.redact import content
+from debbie_otel.session.session import Session
+from debbie_otel.wire.direction import MessageDirection
 
 MAX_STEPS = 400
 MAX_ALERTS = 50

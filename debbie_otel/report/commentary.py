@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.loops import LoopFinding
-from debbie_otel.core.model import Outcome
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import Transition
+from debbie_otel.detection.loops import LoopFinding
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionResult
-from debbie_otel.monitor import DebbieMonitor
+from debbie_otel.session import events as ev
+from debbie_otel.session.model import Outcome
 
 PREFIX = "[DEBBIE]"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from debbie_otel.clock import Clock
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.intervention.history import InterventionHistory
-from debbie_otel.monitor import DebbieMonitor
 from debbie_otel.report.analysis import SessionAnalysis, analyze
 from debbie_otel.report.collector import SessionCollector
 from debbie_otel.report.document import Report
 from debbie_otel.report.text import render_text
+from debbie_otel.session.model import Clock
 
 _RECORDS = 1000
 _SHOWN = 50

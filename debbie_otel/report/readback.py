@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from debbie_otel import semconv
-from debbie_otel.core.message import MessageDirection
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.report.collector import MAX_ALERTS, MAX_STEPS, fingerprint
 from debbie_otel.report.facts import RecentMessage, SeenAlert, SessionFacts, Step
+from debbie_otel.wire.direction import MessageDirection
 
 MAX_SESSIONS = 1000
 """Sessions that are told of; beyond, the one seen first is forgotten."""

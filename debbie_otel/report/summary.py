@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.message import MessageType
-from debbie_otel.core.model import Call, Outcome
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.events import InterventionEvent
-from debbie_otel.monitor import DebbieMonitor
+from debbie_otel.session import events as ev
+from debbie_otel.session.message import MessageType
+from debbie_otel.session.model import Call, Outcome
 
 # Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
 _REQUEST, _RESPONSE, _COMPLETED = MessageType.REQUEST, MessageType.RESPONSE, Outcome.COMPLETED

@@ -11,12 +11,12 @@ from opentelemetry.trace.propagation import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from debbie_otel import semconv
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call, Outcome, SessionInfo, TraceContext, Turn
+from debbie_otel.session.model import Call, Outcome, SessionInfo, TraceContext, Turn
+from debbie_otel.session.redact import content
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.outlet import SpanSink
-from debbie_otel.telemetry.redact import content
 from debbie_otel.telemetry.spans import UNSET, OpenSpan
+from debbie_otel.wire.direction import MessageDirection
 
 _AT_SERVER = {
     MessageDirection.CLIENT_TO_SERVER: SpanKind.SERVER,

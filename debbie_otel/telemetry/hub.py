@@ -12,7 +12,7 @@ import msgspec
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from debbie_otel import semconv
-from debbie_otel.core.dialect import Dialect
+from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.telemetry.aggregate import Sums, named
 from debbie_otel.telemetry.alert_instruments import AlertInstruments
 from debbie_otel.telemetry.instruments import Instruments, OpenCalls

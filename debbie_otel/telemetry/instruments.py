@@ -13,9 +13,8 @@ import msgspec
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from debbie_otel import semconv
-from debbie_otel.core.events import MessageSeen
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call, SessionInfo, Tool, Turn
+from debbie_otel.session.events import MessageSeen
+from debbie_otel.session.model import Call, SessionInfo, Tool, Turn
 from debbie_otel.telemetry.aggregate import (
     Histograms,
     Key,
@@ -26,6 +25,7 @@ from debbie_otel.telemetry.aggregate import (
     named,
 )
 from debbie_otel.telemetry.names import Names
+from debbie_otel.wire.direction import MessageDirection
 
 
 class OpenCalls(msgspec.Struct, frozen=True):

@@ -29,8 +29,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
 from debbie_otel.telemetry.attributes import AttributeValue
-from debbie_otel.telemetry.lines_file import LinesFile
-from debbie_otel.telemetry.otlp_json import otlp_line
+from debbie_otel.telemetry.export.lines_file import LinesFile
+from debbie_otel.telemetry.export.otlp_json import otlp_line
 
 _logger = logging.getLogger(__name__)
 

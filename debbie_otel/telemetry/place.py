@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.trace import SpanContext
 
-from debbie_otel.core.session import Session
+from debbie_otel.session.session import Session
 from debbie_otel.telemetry.recorder import SessionTrace
 from debbie_otel.telemetry.spans import OpenSpan
 

@@ -8,8 +8,8 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from debbie_otel import semconv
-from debbie_otel.core import events as ev
-from debbie_otel.core.model import Outcome, Tool
+from debbie_otel.session import events as ev
+from debbie_otel.session.model import Outcome, Tool
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import ConnectionSpans, status_of
 from debbie_otel.telemetry.instruments import Instruments

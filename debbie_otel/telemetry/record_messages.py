@@ -6,15 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from debbie_otel import semconv
-from debbie_otel.core import events as ev
-from debbie_otel.core.message import InterceptedMessage, MessageType
-from debbie_otel.core.model import Outcome, Stream
+from debbie_otel.session import events as ev
+from debbie_otel.session.message import InterceptedMessage, MessageType
+from debbie_otel.session.model import Outcome, Stream
 from debbie_otel.telemetry.attributes import Attributes
-from debbie_otel.telemetry.connection_spans import (
-    ConnectionSpans,
-    RecorderOptions,
-    status_of,
-)
+from debbie_otel.telemetry.connection_spans import ConnectionSpans, RecorderOptions, status_of
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.spans import UNSET
 

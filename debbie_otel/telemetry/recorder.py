@@ -15,8 +15,8 @@ import msgspec
 from opentelemetry.trace import SpanContext, SpanKind
 
 from debbie_otel import semconv
-from debbie_otel.core import events as ev
-from debbie_otel.core.model import TraceContext
+from debbie_otel.session import events as ev
+from debbie_otel.session.model import TraceContext
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import (
     ConnectionSpans,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from debbie_otel.recording import RecordedMessage
+from debbie_otel.app.recording import RecordedMessage
 
 ALERT_TYPES = (
     "session_stall",

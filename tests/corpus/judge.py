@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from debbie_otel.config import Config
-from debbie_otel.recording import RecordedMessage
+from debbie_otel.app.config import Config
+from debbie_otel.app.recording import RecordedMessage
 from tests.corpus.case import AlertSeen
 
 
 def debbie(messages: Sequence[RecordedMessage], end: float) -> list[AlertSeen]:
     """Judge a recording under the default profile; the clock runs on until `end`."""
-    from debbie_otel.replay import judge
+    from debbie_otel.cli.replay import judge
 
     return [
         AlertSeen(

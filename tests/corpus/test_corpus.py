@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from debbie_otel.core import events as ev
-from debbie_otel.recording import RecordedMessage
+from debbie_otel.app.recording import RecordedMessage
+from debbie_otel.session import events as ev
 from tests.corpus import evaluate, hard
 from tests.corpus.case import (
     ALERT_TYPES,

@@ -6,8 +6,8 @@ import json
 from random import Random
 from typing import Any
 
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.recording import RecordedMessage
+from debbie_otel.app.recording import RecordedMessage
+from debbie_otel.wire.direction import MessageDirection
 
 C2S = MessageDirection.CLIENT_TO_SERVER
 S2C = MessageDirection.SERVER_TO_CLIENT

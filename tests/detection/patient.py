@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core import events as ev
 from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.detection.vitals import SessionVitals
+from debbie_otel.detection.signals import SessionVitals
+from debbie_otel.session import events as ev
 from tests.play import Play
 
 ASK = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'

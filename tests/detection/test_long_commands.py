@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from debbie_otel.core.model import SessionInfo, Tool
 from debbie_otel.detection.long_commands import LongCommands
 from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.session.model import SessionInfo, Tool
 
 LONG = LongCommands(DetectionSettings().long_commands)
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
-from debbie_otel.detection.control import PREFIX, ControlMetrics
+from debbie_otel.detection.control_metrics import PREFIX, ControlMetrics
 from debbie_otel.detection.reader import MAX_WINDOWS, DetectorReader, Point
 from debbie_otel.detection.readings import Reading
 from tests.detection.judged import Judged

@@ -15,16 +15,16 @@ from typing import Any, Self
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from debbie_otel.clock import wall_clock
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.clock import wall_clock
+from debbie_otel.app.debugger import DebbieDebugger
+from debbie_otel.app.live_detection import LiveRunner
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.script import Fault, ToolCall, Turn, error_burst
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.readings import Reading
-from debbie_otel.detection.runner import LiveRunner
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.failopen import FailOpen
+from debbie_otel.errors import FailOpen
 from tests.integration.proxied import Proxied, config, proxied
 from tests.play import C2S, S2C, Play
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.config import Config
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.debugger import DebbieDebugger
-from debbie_otel.telemetry.pipeline import ShutdownReport
-from debbie_otel.transports.tap import Tap
+from debbie_otel.app.config import Config
+from debbie_otel.app.debugger import DebbieDebugger
+from debbie_otel.telemetry.export.pipeline import ShutdownReport
+from debbie_otel.transports.tap.listener import Tap
+from debbie_otel.wire.direction import MessageDirection
 from tests.servers import TranscriptClient, TranscriptServer
 from tests.transports.raw import (
     DOWN,

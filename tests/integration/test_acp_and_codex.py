@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from debbie_otel import semconv
-from debbie_otel.core import events as ev
-from tests.core.test_recordings import by_hand, tools, turns
+from debbie_otel.session import events as ev
 from tests.integration.proxied import play
 from tests.integration.received import Metrics, Spans
 from tests.play import DATA, Play, recording
+from tests.session.test_recordings import by_hand, tools, turns
 from tests.telemetry.collector import grpc_collector
 
 SESSIONS = {"acp": 2, "codex": 3}

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from debbie_otel import semconv
-from debbie_otel.core.message import MessageDirection
-from tests.core.test_recordings import by_hand
+from debbie_otel.wire.direction import MessageDirection
 from tests.integration.proxied import play
 from tests.integration.received import Metrics, Span, Spans
 from tests.play import DATA
 from tests.servers import Transcript
+from tests.session.test_recordings import by_hand
 from tests.telemetry.collector import GrpcCollector, HttpCollector, grpc_collector, http_collector
 
 RECORDING = DATA / "aiwhisperer" / "transcript.jsonl"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from debbie_otel.cli import main
+from debbie_otel.cli.main import main
 from tests.integration.command import debbie
 from tests.integration.test_proxy_command import totals
 from tests.play import DATA

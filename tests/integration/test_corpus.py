@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.message import MessageDirection
+from debbie_otel.session import events as ev
+from debbie_otel.wire.direction import MessageDirection
 from tests.integration.proxied import Proxied, config, proxied, raw_upstream, wire
 from tests.integration.received import Metrics, Spans
 from tests.telemetry.collector import HttpCollector, http_collector

@@ -42,7 +42,7 @@ def ended_at(imported: str, number: signal.Signals, *arguments: str, data_dir: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("imported", ["asyncio", "msgspec", "debbie_otel.debugger"])
+@pytest.mark.parametrize("imported", ["asyncio", "msgspec", "debbie_otel.app.debugger"])
 def test_the_proxy_ends_as_it_does_later(
     imported: str, number: signal.Signals, tmp_path: Path
 ) -> None:

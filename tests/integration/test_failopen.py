@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from websockets.frames import Opcode
 
-from debbie_otel.core.connection import Connection
-from debbie_otel.core.events import Event
-from debbie_otel.core.frames import FrameParser
-from debbie_otel.interceptor import WebSocketInterceptor
-from debbie_otel.recording import RecordingWriter
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.recording import RecordingWriter
+from debbie_otel.session.connection import Connection
+from debbie_otel.session.events import Event
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.record_calls import CallRecorder
 from debbie_otel.telemetry.recorder import Recorder
+from debbie_otel.wire.frames import FrameParser
 from tests.integration.proxied import Wire, config, proxied, raw_upstream, wire
 from tests.integration.received import Metrics
 from tests.telemetry.collector import http_collector

@@ -18,14 +18,14 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
 from debbie_otel import DebbieInstrumentor
-from debbie_otel.config import Config
+from debbie_otel.app.config import Config
+from debbie_otel.cli.demo import demo_config
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.scenes import MISHAPS, Mishap, play
-from debbie_otel.demo.show import demo_config
 from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.intervention.settings import ToolRetrySettings
 from tests.integration.test_tool_retry import Client, Flaky
-from tests.telemetry.test_borrowed import Program
+from tests.telemetry.test_host_providers import Program
 from tests.transports.pairs import eventually
 
 SPEED = 30.0

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from debbie_otel.cli.demo import demo_config
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.scenes import MISHAPS, Mishap, play
-from debbie_otel.demo.show import demo_config
 from debbie_otel.intervention.records import InterventionRecord
 from tests.integration.proxied import config, proxied
 from tests.integration.received import Spans

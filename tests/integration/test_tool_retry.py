@@ -13,10 +13,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from debbie_otel.core.events import CallStarted
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import ToolRetrySettings
+from debbie_otel.session.events import CallStarted
 from tests.integration.proxied import Proxied, config, proxied
 from tests.intervention.alerts import alert
 from tests.intervention.attempts import INERT

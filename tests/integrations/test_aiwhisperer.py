@@ -15,10 +15,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection, serve
 
 from debbie_otel import InterceptingWebSocket, integrate_debbie_with_batch_client
-from debbie_otel.core.message import MessageDirection
+from debbie_otel.app.recording import read_recording
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.script import Fault, ToolCall, Turn
-from debbie_otel.recording import read_recording
+from debbie_otel.wire.direction import MessageDirection
 from tests.integrations.clients import BatchClient, ConversationReplayClient, WebSocketClient
 from tests.integrations.stage import ANSWERS, CALLS, Stage
 from tests.play import DATA

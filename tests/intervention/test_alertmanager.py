@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from debbie_otel.clock import wall_clock
+from debbie_otel.app.clock import wall_clock
 from debbie_otel.intervention.escalation import Escalator
 from debbie_otel.intervention.settings import EscalationSettings
 from tests.intervention.receiver import receiving

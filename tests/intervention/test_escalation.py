@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from debbie_otel.clock import wall_clock
+from debbie_otel.app.clock import wall_clock
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.escalation import Escalator, Failed

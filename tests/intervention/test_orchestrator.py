@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import pytest
 
-from debbie_otel.core import events as ev
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
-from debbie_otel.failopen import FailOpen
+from debbie_otel.errors import FailOpen
 from debbie_otel.intervention import policy
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import Answer, Channel, ChannelError
@@ -26,11 +26,11 @@ from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
-from debbie_otel.monitor import DebbieMonitor
-from tests.core.test_connection import START
+from debbie_otel.session import events as ev
 from tests.intervention import alerts
 from tests.intervention.attempts import INERT
 from tests.play import SECOND, Play
+from tests.session.test_connection import START
 
 HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
 MOVES = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"I"}}'

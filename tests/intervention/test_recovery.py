@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from debbie_otel.core import events as ev
-from debbie_otel.core.loops import LoopDetector, LoopSettings, LoopSteps
 from debbie_otel.detection.alerts import Transition
+from debbie_otel.detection.loops import LoopDetector, LoopSettings, LoopSteps
 from debbie_otel.intervention.recovery import RecoveryWatch
-from tests.core.test_connection import (
+from debbie_otel.session import events as ev
+from tests.intervention.alerts import alert
+from tests.play import Play
+from tests.session.test_connection import (
     ACP_START,
     CODEX_START,
     MCP_PROGRESS,
@@ -16,8 +18,6 @@ from tests.core.test_connection import (
     START,
     update,
 )
-from tests.intervention.alerts import alert
-from tests.play import Play
 
 HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
 OURS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from debbie_otel.intervention.snapshot import MAX_NAME, SessionSnapshot, clean, snapshot
-from tests.core.test_connection import ACP_START, update
 from tests.intervention.told import Told, alert
+from tests.session.test_connection import ACP_START, update
 
 SECRET = "the-user-s-own-words"
 HUNG = (

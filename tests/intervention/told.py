@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from debbie_otel.core import events as ev
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.activity import EVENTS, RecentActivity
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.snapshot import SessionSnapshot, snapshot
+from debbie_otel.session import events as ev
 from tests.detection.judged import Judged
 from tests.intervention import alerts
 from tests.intervention.attempts import attempt

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.debugger import DebbieDebugger
 from tests.integration.proxied import config, proxied
 from tests.integration.received import Metrics, Spans
 from tests.telemetry.collector import grpc_collector

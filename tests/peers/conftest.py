@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.telemetry.test_pipeline import clean
+from tests.telemetry.export.test_pipeline import clean
 
 __all__ = ["bare_environment", "clean"]
 

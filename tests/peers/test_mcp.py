@@ -15,14 +15,7 @@ pytest.importorskip("mcp.server.websocket", reason="needs a live MCP server: mak
 
 from tests.integration.received import Span
 from tests.peers.between import Watched, watched
-from tests.peers.mcp_client import (
-    LARGE,
-    PARENT_ID,
-    TOO_LARGE,
-    TRACE_ID,
-    connected,
-    converse,
-)
+from tests.peers.mcp_client import LARGE, PARENT_ID, TOO_LARGE, TRACE_ID, connected, converse
 from tests.peers.mcp_server import NAME, TOGETHER, mcp_server
 
 pytestmark = [

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from debbie_otel.config import Config, TelemetryConfig
-from debbie_otel.core import events as ev
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.config import Config, TelemetryConfig
+from debbie_otel.app.debugger import DebbieDebugger
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.monitor import DebbieMonitor
+from debbie_otel.app.recording import read_recording
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.settings import HistorySettings
-from debbie_otel.monitor import DebbieMonitor
-from debbie_otel.recording import read_recording
 from debbie_otel.report.collector import SessionCollector
 from debbie_otel.report.facts import SessionFacts, Step
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.report.readback import read_sessions, trace_files
-from debbie_otel.telemetry.file_exporters import FileSpanExporter
+from debbie_otel.session import events as ev
+from debbie_otel.telemetry.export.file_exporters import FileSpanExporter
 from debbie_otel.telemetry.recorder import RecorderOptions
 from tests.intervention.attempts import NOW, attempt
 from tests.play import DATA, SECOND, Play

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from debbie_otel.core import events as ev
-from debbie_otel.monitor import DebbieMonitor
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.report.collector import MAX_STEPS, SessionCollector, fingerprint
+from debbie_otel.session import events as ev
 from tests.play import SECOND, recording
 from tests.report.stories import LOOP, Watched, collected
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from debbie_otel.core import events as ev
+from debbie_otel.session import events as ev
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.recorder import Recorder, RecorderOptions
 from debbie_otel.telemetry.spans import SpanWriter

@@ -9,10 +9,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.model import Call, SessionInfo, TraceContext
+from debbie_otel.session.model import Call, SessionInfo, TraceContext
 from debbie_otel.telemetry.connection_spans import ConnectionSpans, RecorderOptions
 from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
+from debbie_otel.wire.direction import MessageDirection
 from tests.telemetry.spantree import CountingIds
 
 

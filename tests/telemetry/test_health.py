@@ -13,12 +13,12 @@ import pytest
 from opentelemetry.metrics import CallbackOptions
 
 from debbie_otel import semconv
+from debbie_otel.telemetry.export.pipeline import Pipeline
 from debbie_otel.telemetry.health import Connections, ExportState, Health, LoopProbe
-from debbie_otel.telemetry.pipeline import Pipeline
 from tests.integration.proxied import config, proxied, raw_upstream, wire
 from tests.integration.received import Metrics
 from tests.telemetry.collector import Received, grpc_collector, http_collector
-from tests.telemetry.test_pipeline import clean, end_span, settings
+from tests.telemetry.export.test_pipeline import clean, end_span, settings
 from tests.transports.raw import REQUEST, connect
 
 __all__ = ["clean"]

@@ -6,11 +6,12 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from debbie_otel.core.events import MessageSeen
-from debbie_otel.core.message import MessageDirection, parse_payload
-from debbie_otel.core.model import SessionInfo
+from debbie_otel.session.events import MessageSeen
+from debbie_otel.session.message import parse_payload
+from debbie_otel.session.model import SessionInfo
 from debbie_otel.telemetry.alert_instruments import AlertInstruments
 from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.wire.direction import MessageDirection
 from tests.play import Play, recording
 from tests.telemetry.spantree import Recorded
 

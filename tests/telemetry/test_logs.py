@@ -13,9 +13,9 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from debbie_otel import semconv
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.telemetry.pipeline import Pipeline
+from debbie_otel.telemetry.export.pipeline import Pipeline
 from tests.telemetry.collector import free_port, grpc_collector, http_collector
-from tests.telemetry.test_pipeline import attributes_of, clean, run, settings
+from tests.telemetry.export.test_pipeline import attributes_of, clean, run, settings
 
 __all__ = ["clean"]  # a fixture
 
@@ -162,9 +162,9 @@ def test_exporters_by_name(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from debbie_otel.telemetry.pipeline import Pipeline
+from debbie_otel.telemetry.export.pipeline import Pipeline
 from tests.telemetry.test_logs import emit
-from tests.telemetry.test_pipeline import settings
+from tests.telemetry.export.test_pipeline import settings
 pipeline = Pipeline.create(settings(Path(sys.argv[1])), os.environ)
 emit(pipeline)
 pipeline.shutdown()

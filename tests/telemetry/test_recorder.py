@@ -6,11 +6,11 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 from opentelemetry.trace import StatusCode
 
-from debbie_otel.core.model import TraceContext
+from debbie_otel.session.model import TraceContext
 from debbie_otel.telemetry.connection_spans import span_context
 from debbie_otel.telemetry.recorder import RecorderOptions
-from tests.core.test_connection import ACP_START, CODEX_DONE, CODEX_START, START, update
 from tests.play import SECOND, Play
+from tests.session.test_connection import ACP_START, CODEX_DONE, CODEX_START, START, update
 from tests.telemetry.spantree import Recorded, tree
 
 TURN = """

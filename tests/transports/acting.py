@@ -12,8 +12,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from debbie_otel.interceptor import WebSocketInterceptor
-from debbie_otel.transports.channel import TapChannel
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.transports.tap.tap_channel import TapChannel
 from tests.integration.proxied import Proxied, config, proxied
 from tests.transports.raw import TIMEOUT, until
 

@@ -15,13 +15,13 @@ from websockets.asyncio import server as asyncio_server
 from websockets.sync import client as sync_client
 from websockets.sync import server as sync_server
 
-from debbie_otel.clock import wall_clock
-from debbie_otel.core import events as ev
-from debbie_otel.dialects import Dialects, builtin_dialects
-from debbie_otel.failopen import FailOpen
-from debbie_otel.interceptor import WebSocketInterceptor
-from debbie_otel.monitor import DebbieMonitor
-from debbie_otel.transports.websocket import InterceptingWebSocket
+from debbie_otel.app.clock import wall_clock
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.monitor import DebbieMonitor
+from debbie_otel.errors import FailOpen
+from debbie_otel.session import events as ev
+from debbie_otel.session.dialect.registry import Dialects, builtin_dialects
+from debbie_otel.transports.program.intercepting_websocket import InterceptingWebSocket
 from tests.play import C2S, S2C, stories
 
 TIMEOUT = 5.0

@@ -12,11 +12,11 @@ from typing import Any
 
 from websockets.frames import Frame, Opcode
 
-from debbie_otel.core.message import MessageDirection
-from debbie_otel.core.wire import WireEvent, WireObserver
 from debbie_otel.transports.addresses import Upstream, parse_listen, parse_upstream
-from debbie_otel.transports.opening import ClientConnection
-from debbie_otel.transports.tap import Tap
+from debbie_otel.transports.tap.listener import Tap
+from debbie_otel.transports.tap.opening import ClientConnection
+from debbie_otel.wire.direction import MessageDirection
+from debbie_otel.wire.observer import WireEvent, WireObserver
 
 UP = MessageDirection.CLIENT_TO_SERVER
 DOWN = MessageDirection.SERVER_TO_CLIENT

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from debbie_otel.config import load_config
-from debbie_otel.core.model import Call
-from debbie_otel.debugger import DebbieDebugger
+from debbie_otel.app.config import load_config
+from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.intervention.channel import Channel
+from debbie_otel.session.model import Call
 from tests.transports.pairs import TIMEOUT
 
 NEWS = {"jsonrpc": "2.0", "method": "news"}

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.failopen import FailOpen
+from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.escalation import alertmanager, webhook
 from debbie_otel.intervention.escalation.delivery import Delivery, Receiver, Sender
 from debbie_otel.intervention.escalation.receivers import receivers

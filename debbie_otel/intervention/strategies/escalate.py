@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.escalation import Escalator
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.strategies.script import TakeSnapshot
+from debbie_otel.session.session import Session
 
 Tried = Callable[[AnomalyAlert], Sequence[InterventionRecord]]
 """Returns what has been tried in the alert's session, the oldest first."""

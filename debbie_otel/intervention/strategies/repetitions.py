@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from debbie_otel.core.model import SessionInfo, Tool
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.policy import Refusal
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
+from debbie_otel.session.model import SessionInfo, Tool
 
 STRATEGY = "tool_retry"
 ALERT_TYPE = "tool_error"

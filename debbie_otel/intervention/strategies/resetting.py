@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from debbie_otel.core.model import Call, Outcome
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.intervention.strategies.restarting import restart_session
+from debbie_otel.session.model import Call, Outcome
 
 PROMPTS = "state_reset"
 """Under this name the prompts of a reset may be configured, before the alert's own."""

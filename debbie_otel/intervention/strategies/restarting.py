@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.acts import Act, RestartSpec, fill, rewritten
-from debbie_otel.core.model import Call
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import ChannelError, RestartPlan
 from debbie_otel.intervention.prompts import summary
+from debbie_otel.session.dialect.templates import Act, RestartSpec, fill, rewritten
+from debbie_otel.session.model import Call
 
 
 async def restart_session(attempt: Attempt, text: str | None = None) -> Done:

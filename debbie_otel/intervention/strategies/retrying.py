@@ -18,23 +18,22 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.clock import Clock
-from debbie_otel.core import events as ev
-from debbie_otel.core.acts import fill
-from debbie_otel.core.fields import Fields
-from debbie_otel.core.message import loads
-from debbie_otel.core.model import Call, Outcome, Tool
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.failopen import FailOpen
+from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.channel import Answer, ChannelError, Request
+from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import Reach, Reaching, Subscribe
 from debbie_otel.intervention.policy import Policies, Refusal
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.settings import ToolRetrySettings
 from debbie_otel.intervention.strategies.repetitions import STRATEGY, Records, alert_of
-from debbie_otel.onloop import call_on
+from debbie_otel.session import events as ev
+from debbie_otel.session.dialect.paths import Fields
+from debbie_otel.session.dialect.templates import fill
+from debbie_otel.session.message import loads
+from debbie_otel.session.model import Call, Clock, Outcome, Tool
 
 EVENTS = (ev.SessionStarted, ev.ToolsListed, ev.ToolStarted, ev.ToolEnded)
 _MAX_HELD = 1000

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.core.session import Session
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention import scripts
 from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.sandbox import ScriptOutcome, run_sandboxed
 from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot, clean
+from debbie_otel.session.session import Session
 
 TakeSnapshot = Callable[[AnomalyAlert, Session | None], SessionSnapshot]
 """Takes the snapshot of a session, which may be gone."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from debbie_otel.recording import read_recording
+from debbie_otel.app.recording import read_recording
 from tests.corpus.case import Case, Label
 
 FOLDER = Path(__file__).parent

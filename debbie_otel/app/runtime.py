@@ -1,0 +1,389 @@
+"""What lives from a start of Debbie to her stop: export, detection, interventions, interceptors.
+
+All of it is spent after a stop; the next start makes a new `Runtime`. What is there before and
+after - the monitor with its subscribers, registered strategies - is in `Lasting`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from debbie_otel.app.config import Config
+from debbie_otel.app.ingest_queue import Backlog
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.live_detection import LiveRunner
+from debbie_otel.app.monitor import DebbieMonitor, Subscriber
+from debbie_otel.app.program_interceptor import SharedInterceptor
+from debbie_otel.app.recording import RecordingWriter
+from debbie_otel.detection.detector import AnomalyDetector
+from debbie_otel.detection.memory import MemoryWatch
+from debbie_otel.detection.reader import DetectorReader
+from debbie_otel.errors import FailOpen
+from debbie_otel.intervention.assembly import Interventions, World
+from debbie_otel.intervention.event_loop import call_on
+from debbie_otel.intervention.executor import CustomStrategy, Reach, is_asked_in
+from debbie_otel.session.dialect.registry import Dialects
+from debbie_otel.session.events import Event
+from debbie_otel.session.model import Call, Clock
+from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.telemetry.export.destination import default_data_dir
+from debbie_otel.telemetry.export.pipeline import (
+    Pipeline,
+    ShutdownReport,
+    TelemetrySettings,
+    our_scope,
+)
+from debbie_otel.telemetry.host_providers import Borrowed, providers_of_program
+from debbie_otel.telemetry.hub import TelemetryHub
+from debbie_otel.telemetry.record_alerts import AlertRecorder
+from debbie_otel.telemetry.record_interventions import InterventionRecorder
+from debbie_otel.telemetry.recorder import RecorderOptions
+from debbie_otel.transports.program.observed import Side
+from debbie_otel.transports.program.process_channel import ProcessChannel
+from debbie_otel.transports.program.server_channel import ServerChannel
+from debbie_otel.wire.direction import MessageDirection
+
+_SWEEP_SECONDS = 5.0
+
+
+class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What outlasts a stop.
+
+    Attributes:
+        monitor: With everybody who has subscribed.
+        guard: What happens when our own code fails.
+        clock: Tells the time.
+        dialects: That connections may speak.
+        memory: Watches the agent's process.
+        environ: Where the `OTEL_*` variables are read.
+        telemetry: Whether anything is recorded.
+        own_process: Whether the process is all hers.
+        tracer, meter: Providers that were passed; None for the global ones, or our own export.
+        strategies: Of the user's, by name.
+        readers: Of metrics of the user's, attached to providers of theirs.
+        backlog: Of all interceptors whose messages may come on any thread.
+        name: Of this Debbie, in the names of connections.
+        numbers: Of connections.
+
+    """
+
+    monitor: DebbieMonitor
+    guard: FailOpen
+    clock: Clock
+    dialects: Dialects
+    memory: MemoryWatch
+    environ: Mapping[str, str]
+    telemetry: bool
+    own_process: bool
+    tracer: TracerProvider | None
+    meter: MeterProvider | None
+    name: str
+    strategies: dict[str, CustomStrategy] = msgspec.field(default_factory=dict)
+    readers: list[DetectorReader] = msgspec.field(default_factory=list)
+    backlog: Backlog = msgspec.field(default_factory=Backlog)
+    numbers: itertools.count[int] = msgspec.field(default_factory=partial(itertools.count, 1))
+
+
+class Runtime:
+    """Everything that is made for one start.
+
+    Args:
+        config: Everything that can be set.
+        lasting: What was there before.
+
+    Attributes:
+        pipeline: Where telemetry leaves; None without, and where the program's providers do it.
+        detector: What raises alerts; None where it is switched off.
+        interventions: What is done about them; None likewise, and without telemetry.
+        hub: Where interceptors record; None without telemetry.
+        loop: That it was started in; None before.
+        ended: Whether it is spent.
+
+    Raises:
+        ConfigurationError: Something in the configuration is wrong.
+
+    """
+
+    def __init__(self, config: Config, lasting: Lasting) -> None:
+        self.config = config
+        self.pipeline: Pipeline | None = None
+        self.detector: AnomalyDetector | None = None
+        self.interventions: Interventions | None = None
+        self.hub: TelemetryHub | None = None
+        self.ended = False
+        self._lasting = lasting
+        self._borrowed: Borrowed | None = None
+        self._runner: LiveRunner | None = None
+        self._recording: RecordingWriter | None = None
+        self._interceptors: dict[str, WebSocketInterceptor] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0  # that the loop runs on
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._report: ShutdownReport | None = None
+        try:
+            self._make_parts()
+        except BaseException:
+            self._close()
+            if self.pipeline is not None:
+                self.pipeline.shutdown()
+            raise
+
+    # -- life --------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started, and not stopped since."""
+        return self._sweeper is not None and not self.ended
+
+    async def start(self) -> None:
+        """Begin to look, to act, to sweep up what is overdue, and to record if that is asked for.
+
+        Once is enough.
+        """
+        loop = asyncio.get_running_loop()
+        if self._sweeper is not None:
+            return
+        self.loop, self._thread = loop, threading.get_ident()
+        if self.config.proxy.record is not None:
+            self._recording = RecordingWriter(
+                self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
+            )
+        if self.pipeline is not None:
+            self.pipeline.report_health(loop)
+        if self.interventions is not None:
+            await self.interventions.start()
+        if self._runner is not None:
+            self._runner.start()
+        self._sweeper = loop.create_task(self._sweep(), name="sweeper")
+
+    async def stop(self) -> ShutdownReport | None:
+        """End what is open as aborted, and send out the rest of the telemetry. Once is enough."""
+        if self.ended:
+            return self._report
+        self.ended = True
+        self.catch_up()
+        try:
+            await self._stop_tasks()
+        finally:
+            self._close()
+            if self.pipeline is not None:
+                self._report = await asyncio.to_thread(self.pipeline.shutdown)
+        return self._report
+
+    async def _stop_tasks(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        try:
+            if self._runner is not None:
+                await self._runner.stop()
+        finally:
+            if self.interventions is not None:
+                await self.interventions.stop()
+            channels = [interceptor.channel for interceptor in self.interceptors]
+            await asyncio.gather(*(c.stop() for c in channels if isinstance(c, ProcessChannel)))
+
+    def _close(self) -> None:
+        if self.detector is not None:
+            for transition in self.detector.end(self._lasting.clock()):
+                self._lasting.monitor.publish_alert(transition)
+            self.detector.shutdown()
+        for interceptor in self.interceptors:
+            interceptor.close(self._lasting.clock(), "shutdown")
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        if self._recording is not None:
+            self._recording.close()
+            self._recording = None
+        if self._borrowed is not None:
+            self._borrowed.release()
+
+    # -- connections -------------------------------------------------------------------------
+
+    @property
+    def interceptors(self) -> list[WebSocketInterceptor]:
+        """Those of open connections."""
+        return list(self._interceptors.values())
+
+    def interceptor(
+        self, attributes: Attributes | None, key: str | None, side: Side | None
+    ) -> WebSocketInterceptor:
+        """Return the observer of a new connection; see `DebbieDebugger.interceptor`."""
+        lasting = self._lasting
+        make: Callable[..., WebSocketInterceptor] = WebSocketInterceptor
+        if side is not None:
+            make = partial(SharedInterceptor, backlog=lasting.backlog, side=side)
+        interceptor = make(
+            key or f"conn-{lasting.name}-{next(lasting.numbers)}",
+            dialects=lasting.dialects,
+            monitor=lasting.monitor,
+            hub=None if self.ended else self.hub,
+            clock=lasting.clock,
+            guard=lasting.guard,
+            attributes=attributes,
+            sink=self._record if self.config.proxy.record is not None else None,
+            max_message_size=self.config.proxy.max_message_size,
+            on_close=self._closed,
+        )
+        self._interceptors[interceptor.connection.key] = interceptor
+        return interceptor
+
+    def reach(self, session_id: str) -> Reach | None:
+        """Return a live session and the way to it; None where it cannot be acted on.
+
+        Of several connections that share it, that on which a client waits, else the latest of
+        those whose clients speak in it, else the latest that was told of it. Where both ends are in
+        this program, the client's: it can do more.
+        """
+        self.catch_up()
+        session = self._lasting.monitor.session(session_id)
+        if session is None or not session.live:
+            return None
+        found, used = None, False
+        latest = self.interceptors[::-1]
+        for interceptor in sorted(latest, key=lambda i: isinstance(i.channel, ServerChannel)):
+            channel, connection = interceptor.channel, interceptor.connection
+            if channel is None or connection.key not in session.connections:
+                continue
+            if any(is_asked_in(call, session) for call in connection.pending_calls):
+                return Reach(session, connection, channel)  # here a client waits
+            if found is None or (not used and connection.is_used(session)):
+                found, used = Reach(session, connection, channel), connection.is_used(session)
+        return found
+
+    def catch_up(self) -> None:
+        """Have connections of the program take in what they have seen so far."""
+        self._lasting.backlog.catch_up()
+
+    def _subscribe(self, subscriber: Subscriber, *kinds: type[Event]) -> Callable[[], None]:
+        """Subscribe somebody who acts: on our event loop, whatever thread an event comes on."""
+
+        def told(event: Event) -> None:
+            if threading.get_ident() == self._thread:
+                subscriber(event)
+            elif self.loop is not None:
+                call_on(self.loop, partial(subscriber, event))
+
+        return self._lasting.monitor.subscribe(told, *kinds)
+
+    def _pending_calls(self) -> list[Call]:
+        self.catch_up()
+        return [call for c in self._lasting.monitor.connections for call in c.pending_calls]
+
+    def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
+        if self._recording is not None:
+            self._recording.write(time_ns, key, direction, payload)
+
+    def _closed(self, interceptor: WebSocketInterceptor) -> None:
+        self._interceptors.pop(interceptor.connection.key, None)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = self._lasting.clock()
+            for interceptor in self.interceptors:
+                interceptor.expire(now)
+                if interceptor.abandoned:
+                    interceptor.close(now, "connection_lost")
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _make_parts(self) -> None:
+        if self._lasting.telemetry:
+            self.hub = self._make_hub()
+        if self.config.detection.enabled:
+            self.detector = self._make_detector()
+            if self._lasting.telemetry:
+                self.interventions = self._make_interventions(self.detector)
+
+    def _make_hub(self) -> TelemetryHub:
+        lasting, settings = self._lasting, self.config.telemetry
+        providers = providers_of_program(lasting.tracer, lasting.meter)
+        if not providers.complete:
+            self.pipeline = Pipeline.create(
+                TelemetrySettings(
+                    otlp=settings.otlp,
+                    service_name=settings.service_name,
+                    data_dir=settings.data_dir,
+                    flush_timeout=settings.flush_timeout,
+                    tame_sdk_logs=lasting.own_process,
+                ),
+                lasting.environ,
+            )
+        if providers.any:
+            self._borrowed = Borrowed(providers, our_scope(), self.pipeline)
+        outlet = self._borrowed or self.pipeline
+        assert outlet is not None
+        return TelemetryHub(
+            outlet,
+            RecorderOptions(
+                stream_chunks=settings.stream_chunks, capture_content=settings.capture_content
+            ),
+            settings.method_limit,
+            lambda dialect: lasting.monitor.open_calls(dialect, lasting.clock()),
+            lambda: lasting.memory.current,
+        )
+
+    def _make_detector(self) -> AnomalyDetector:
+        lasting, config = self._lasting, self.config
+        monitor = lasting.monitor
+        detector = AnomalyDetector(
+            config.detection, config.rules, lasting.memory, readers=lasting.readers
+        )
+        if self.hub is not None:
+            recorder = AlertRecorder(self.hub, log_events=config.telemetry.log_events)
+            self._unsubscribe.append(
+                monitor.subscribe_to_alerts(
+                    lambda seen: recorder.record(seen, monitor.session(seen.alert.session_id))
+                )
+            )
+        self._runner = LiveRunner(
+            detector,
+            lasting.clock,
+            lasting.guard,
+            monitor.publish_alert,
+            monitor.publish_warning,
+            self.catch_up,
+        )
+        self._unsubscribe.append(monitor.subscribe_handlers(detector.handlers))
+        return detector
+
+    def _make_interventions(self, detector: AnomalyDetector) -> Interventions:
+        lasting, config = self._lasting, self.config
+        monitor = lasting.monitor
+        data_dir = config.telemetry.data_dir or default_data_dir(lasting.environ)
+        if self.hub is not None:
+            recorder = InterventionRecorder(self.hub, log_events=config.telemetry.log_events)
+            self._unsubscribe.append(
+                monitor.subscribe_to_interventions(
+                    lambda event: recorder.record(event, monitor.session(event.alert.session_id))
+                )
+            )
+        return Interventions(
+            config.interventions,
+            data_dir / "history.sqlite3",
+            World(
+                subscribe=self._subscribe,
+                subscribe_at_once=monitor.subscribe,
+                subscribe_to_alerts=monitor.subscribe_to_alerts,
+                reach=self.reach,
+                steps=detector.steps,
+                calls=self._pending_calls,
+                memory=lambda: lasting.memory.current,
+                tell=monitor.publish_intervention,
+                clock=lasting.clock,
+                guard=lasting.guard,
+                environ=lasting.environ,
+                capture=config.telemetry.capture_content,
+                strategies=lasting.strategies,
+            ),
+        )

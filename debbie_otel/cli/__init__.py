@@ -1,0 +1,1 @@
+"""The command `debbie`: proxy, demo, replay, report, check, dialects."""

@@ -1,0 +1,1 @@
+"""JSON-RPC routing of injected messages: whose answer is whose, and what is held back."""

@@ -1,0 +1,190 @@
+"""Dialects: what a method means, as data.
+
+A dialect is a TOML document, see `document`. Here it is made ready for use: checked, and its rules
+found by method.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from debbie_otel.errors import DialectError
+from debbie_otel.session.dialect.paths import CONDITION_WORDS, Fields
+from debbie_otel.session.dialect.schema import Document, Rule
+from debbie_otel.session.dialect.templates import WORDS, words
+from debbie_otel.session.message import InterceptedMessage, MessageType
+from debbie_otel.session.model import TraceContext
+
+_BIG, _ENDS = 4096, 1024
+"""Bytes: of big messages, where a session need not be named, only the ends are searched for it."""
+
+
+class Dialect:
+    """A dialect, ready for use: rules by method. Immutable.
+
+    Attributes:
+        on_message: method -> rules on that request or notification.
+        on_response: method -> rules on its response.
+        session_paths: Where messages name their session.
+        kept: Methods whose messages are kept, to be said again on a new connection.
+
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.name = document.name
+        self.agent = document.agent or document.name
+        self.named_sessions = document.session.named
+        self.session_paths = document.session.id
+        paths = [path.split(".") for path in document.session.id]
+        self._name_paths = [tuple(path[1:]) for path in paths if path[0] == "params" and path[1:]]
+        self._decode_names = _names_decoder(self._name_paths)
+        self._nameless = self._decode_names(msgspec.Raw(b"{}"))
+        keys = [path[-1] for path in self._name_paths] + ["_meta"]
+        self._name_keys = re.compile("|".join(f'"{re.escape(key)}"' for key in keys).encode())
+        self.turn_paths = document.turn_id
+        self.on_message: dict[str, tuple[Rule, ...]] = {}
+        self.on_response: dict[str, tuple[Rule, ...]] = {}
+        for rule in document.rule:
+            table = self.on_message if rule.on == "message" else self.on_response
+            table[rule.method] = (*table.get(rule.method, ()), rule)
+        self.turn_rules = {rule.method: rule for rule in document.rule if rule.role == "turn"}
+        self.kept = frozenset() if document.restart is None else frozenset(document.restart.replay)
+        for method in self.kept:  # so that the message is not taken for one without a meaning
+            self.on_message.setdefault(method, ())
+
+    @classmethod
+    def from_toml(cls, text: str, where: str) -> Dialect:
+        """Read a dialect.
+
+        Args:
+            text: The TOML document.
+            where: What to call it in errors, such as the file's name.
+
+        Raises:
+            DialectError: Key, line or word that is wrong.
+
+        """
+        try:
+            document = msgspec.toml.decode(text, type=Document)
+        except msgspec.ValidationError as error:
+            raise DialectError(where, str(error)) from None
+        except msgspec.DecodeError as error:
+            raise DialectError(where, f"no valid TOML: {error}") from None
+        dialect = cls(document)
+        dialect._check(where)
+        return dialect
+
+    def _check(self, where: str) -> None:
+        conditions = [rule.when for rule in self.document.rule]
+        conditions += [rule.final for rule in self.document.rule]
+        conditions += [sign.when for sign in self.document.detect]
+        for condition in conditions:
+            for path, wanted in condition.items():
+                if (
+                    isinstance(wanted, str)
+                    and wanted.startswith("$")
+                    and wanted not in CONDITION_WORDS
+                ):
+                    raise DialectError(
+                        where,
+                        f"unknown word {wanted} for {path}",
+                        "known: " + " ".join(CONDITION_WORDS),
+                    )
+
+        acts = [*self.document.prompt, *self.document.cancel]
+        restart = self.document.restart
+        if restart is not None:
+            acts += [act for act in (restart.start, restart.pulse) if act is not None]
+        for act in acts:
+            for word in words(act.params) - WORDS:
+                hint = "known: " + " ".join(sorted(WORDS))
+                raise DialectError(where, f"unknown word {word} for {act.method}", hint)
+
+    def names_session_at(self, method: str) -> str | None:
+        """Return the path at which the answer to `method` names a session; None where it does not.
+
+        The path begins with `result.`.
+        """
+        for rule in self.on_response.get(method, ()):
+            if rule.role == "session_start":
+                paths = [rule.id] if isinstance(rule.id, str) else rule.id
+                return next((path for path in paths if path.startswith("result.")), None)
+        return None
+
+    def read_params(self, message: InterceptedMessage) -> tuple[str | None, TraceContext | None]:
+        """Return the session that `params` name, and the trace context that they carry.
+
+        Decodes nothing but the members in question: messages may be large, and most name none. A
+        W3C trace context is in `params._meta`, where MCP and others put it.
+        """
+        if message.params is None or (
+            len(message.payload) >= _BIG
+            and not self.named_sessions
+            and self._names_nothing(message)
+        ):
+            return None, None
+        try:
+            value = self._decode_names(message.params)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Fields(message).text(self.session_paths), None
+        if value is None or value == self._nameless:
+            return None, None
+        meta, trace = value._meta, None  # noqa: SLF001 - the name on the wire
+        if meta is not None and isinstance(meta.traceparent, str):
+            state = meta.tracestate
+            trace = TraceContext(meta.traceparent, state if isinstance(state, str) else "")
+        for path in self._name_paths:
+            found: Any = value
+            for name in path:
+                found = getattr(found, name, None)
+            if found:
+                return found, trace
+        return None, trace
+
+    def _names_nothing(self, message: InterceptedMessage) -> bool:
+        """Whether a big message names no session near its ends, where names are not needed."""
+        payload = message.payload
+        if self.named_sessions or len(payload) < _BIG:
+            return False
+        return self._name_keys.search(payload[:_ENDS] + payload[-_ENDS:]) is None
+
+    def recognises(self, message: InterceptedMessage) -> bool:
+        """Tell whether a message shows one of the signs of this dialect."""
+        if message.type not in (MessageType.REQUEST, MessageType.NOTIFICATION):
+            return False
+        return any(
+            message.method in sign.methods
+            and (sign.versioned is None or sign.versioned == message.versioned)
+            and (not sign.when or Fields(message).holds(sign.when))
+            for sign in self.document.detect
+        )
+
+
+class _Meta(msgspec.Struct, gc=False):
+    traceparent: Any = None
+    tracestate: Any = None
+
+
+def _names_decoder(paths: list[tuple[str, ...]]) -> Callable[[msgspec.Raw], Any]:
+    """Return a decoder of `params` that reads the members on `paths` alone, as text."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        branch = tree
+        for name in path[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[path[-1]] = None
+    names = _struct_of(tree, [("_meta", _Meta | None, None)])
+    return msgspec.json.Decoder(names | None).decode
+
+
+def _struct_of(tree: dict[str, Any], more: list[Any] | None = None) -> type[msgspec.Struct]:
+    fields = [
+        (name, (str if branch is None else _struct_of(branch)) | None, None)
+        for name, branch in tree.items()
+    ]
+    return msgspec.defstruct("Names", [*fields, *(more or [])], gc=False)

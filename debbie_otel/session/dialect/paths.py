@@ -1,0 +1,146 @@
+"""Where in a message the facts are: places and conditions, as dialects write them.
+
+A place is a path from the envelope: `params.update.toolCallId`, `result.tool_calls`,
+`params.input.0.text`; a rule on a response may also name the `params` of its request. Where a field
+takes several paths, the first that leads to a value counts.
+
+A condition (`when`, and in `detect`) maps paths to a value, a list of values, or one of the words
+$null $absent $present $empty $nonempty $true $integer $string.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from debbie_otel.session.message import InterceptedMessage, loads
+
+Paths = str | list[str]
+Condition = dict[str, Any]
+
+
+class Fields:
+    """Lazy access by path to one message, or to a response and its request."""
+
+    __slots__ = ("_decoded", "_message", "_request_params")
+
+    def __init__(
+        self, message: InterceptedMessage, request_params: msgspec.Raw | None = None
+    ) -> None:
+        self._message = message
+        self._request_params = request_params
+        self._decoded: dict[str, Any] = {}
+
+    def first(self, paths: Paths) -> Any:
+        """Return the first value that is there and not null; else None."""
+        if isinstance(paths, str):
+            return self.get(paths, None)
+        for path in paths:
+            value = self.get(path, None)
+            if value is not None:
+                return value
+        return None
+
+    def text(self, paths: Paths) -> str | None:
+        """Return the first value as text if it is a string or a number; else None."""
+        return as_text(self.first(paths))
+
+    def gather(self, paths: Paths | dict[str, str]) -> Any:
+        """Return a value, or for a table of paths an object of those that are there."""
+        if isinstance(paths, dict):
+            found = {name: self.get(path, None) for name, path in paths.items()}
+            return {name: value for name, value in found.items() if value is not None} or None
+        return self.first(paths)
+
+    def get(self, path: str, missing: Any) -> Any:
+        """Return the value at `path`, `missing` where it leads nowhere."""
+        member, keys = _member_and_keys(path)
+        if member not in self._decoded:
+            self._decoded[member] = self._decode(member)
+        return _follow(keys, self._decoded[member], missing)
+
+    def holds(self, conditions: Condition) -> bool:
+        """Tell whether every condition is met."""
+        for path, wanted in conditions.items():
+            value = self.get(path, msgspec.UNSET)
+            if isinstance(wanted, str) and wanted.startswith("$"):
+                if not CONDITION_WORDS[wanted](value):
+                    return False
+            elif isinstance(wanted, list):
+                if value not in wanted:
+                    return False
+            elif value != wanted:
+                return False
+        return True
+
+    def _decode(self, member: str) -> Any:
+        message = self._message
+        if member == "params" and message.params is None:
+            request = self._request_params
+            return msgspec.UNSET if request is None else loads(request)
+        raw = getattr(message, member)
+        return msgspec.UNSET if raw is None else message.decoded(member)
+
+
+CONDITION_WORDS = {
+    "$null": lambda value: value is None,
+    "$absent": lambda value: value is msgspec.UNSET,
+    "$present": lambda value: value is not msgspec.UNSET and value is not None,
+    "$empty": lambda value: value in ("", [], {}),
+    "$nonempty": lambda value: value not in ("", [], {}, None, msgspec.UNSET),
+    "$true": lambda value: value is True,
+    "$integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "$string": lambda value: isinstance(value, str),
+}
+"""What each word of a condition tells of a value."""
+
+
+def descend(value: Any, path: str, missing: Any = None) -> Any:
+    """Follow a dotted path through objects and arrays."""
+    return _follow(_keys(path), value, missing)
+
+
+# The paths are those of dialects: few, and every message is asked for several.
+@lru_cache(maxsize=1024)
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(path.split(".")) if path else ()
+
+
+@lru_cache(maxsize=1024)
+def _member_and_keys(path: str) -> tuple[str, tuple[str, ...]]:
+    member, _, rest = path.partition(".")
+    return member, _keys(rest)
+
+
+def _follow(keys: tuple[str, ...], value: Any, missing: Any) -> Any:
+    for key in keys:
+        if isinstance(value, dict):
+            if key not in value:
+                return missing
+            value = value[key]
+        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return missing
+    return missing if value is msgspec.UNSET else value
+
+
+def params_at(params: msgspec.Raw | None, paths: Paths) -> Any:
+    """Return the first value of a request's `params` that is there and not null; else None."""
+    value = None if params is None else loads(params)
+    for path in [paths] if isinstance(paths, str) else paths:
+        found = descend(value, path.removeprefix("params."))
+        if found is not None:
+            return found
+    return None
+
+
+def as_text(value: Any) -> str | None:
+    """Return an id or a name as text: strings as they are, numbers in digits, else None."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return None

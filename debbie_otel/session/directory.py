@@ -1,0 +1,202 @@
+"""Which session a message belongs to.
+
+It is the session that the message names, if that one is known; else the connection's own. The
+server's word makes a session known (the answer to a start, a message of its own), never a client's
+request alone, which may name one that does not exist. Only where a connection has no named session
+yet, a request that opens a turn or that succeeded will do: a client that comes back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import msgspec
+
+from debbie_otel.session.dialect.dialect import Dialect
+from debbie_otel.session.events import Event
+from debbie_otel.session.message import InterceptedMessage
+from debbie_otel.session.model import SessionInfo
+from debbie_otel.session.session import Session
+from debbie_otel.wire.direction import MessageDirection
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on what is held.
+
+    Attributes:
+        pending_calls: Open requests a connection and direction.
+        sessions: Live sessions of all connections.
+        call_timeout_ns: Age at which an open request is given up, nanoseconds.
+
+    """
+
+    pending_calls: int = 10_000
+    sessions: int = 10_000
+    call_timeout_ns: int = 3_600 * 10**9
+
+
+MAX_PAST = 1000
+"""Ended sessions that are remembered, so that one that is resumed goes on where it was."""
+
+MAX_ENDED = 256
+"""Ended sessions that a connection still knows by name, for late messages that name them."""
+
+
+class Sessions:
+    """The named sessions that are alive, shared by all connections to one server."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._by_id: dict[str, Session] = {}
+        self._past: OrderedDict[str, SessionInfo] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def get(self, session_id: str) -> Session | None:
+        """Return a live session."""
+        return self._by_id.get(session_id)
+
+    def add(self, session: Session, time_ns: int, out: list[Event]) -> None:
+        """Add one; the one that has been silent longest makes room."""
+        if len(self._by_id) >= self.limits.sessions:
+            oldest = min(self._by_id.values(), key=lambda other: other.info.last_ns)
+            oldest.end(time_ns, "evicted", out)
+            self.remove(oldest)
+        self._by_id[session.info.id] = session
+
+    def remove(self, session: Session) -> None:
+        """Take one out; of its state only identity and totals are kept."""
+        info = session.info
+        if self._by_id.get(info.id) is session:
+            del self._by_id[info.id]
+            self._past[info.id] = info
+            if len(self._past) > MAX_PAST:
+                self._past.popitem(last=False)
+
+    def recall(self, session_id: str) -> Session | None:
+        """Return a session that has ended, ready to go on."""
+        info = self._past.pop(session_id, None)
+        return None if info is None else Session(info)
+
+
+class Directory:
+    """The sessions of one connection.
+
+    Attributes:
+        own: The session of messages that name none.
+        used: Named sessions that the client itself spoke in or began; of others it was told.
+
+    """
+
+    def __init__(self, connection: str, dialect: Dialect, shared: Sessions) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._shared = shared
+        self._named: dict[str, Session] = {}
+        self.used: set[Session] = set()
+        self.own = self._new(connection)
+        self.own.info.unnamed = True
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The connection's own session and all that it has joined."""
+        return list({id(s): s for s in (self.own, *self._named.values())}.values())
+
+    def speak(self, dialect: Dialect) -> None:
+        """Take up the dialect that was recognised."""
+        self._dialect = dialect
+        if not self.own.live:
+            self.own.info.dialect, self.own.info.agent = dialect.name, dialect.agent
+
+    def route(
+        self, message: InterceptedMessage, named: str | None, out: list[Event]
+    ) -> tuple[Session, str | None]:
+        """Return the session of a message that named one, and the name if that is not known."""
+        if named is None or named == self.own.info.id:
+            return self.own, None
+        session = self._named.get(named)
+        if session is None and (session := self._shared.get(named)) is not None:
+            self._join(session)
+        if session is None and message.direction is MessageDirection.SERVER_TO_CLIENT:
+            session = self.begin(named, message.time_ns, out)
+        return (self.own, named) if session is None else (session, None)
+
+    def begin(self, session_id: str, time_ns: int, out: list[Event]) -> Session:
+        """Begin the session of that id: the connection's own if that has no name yet, else new."""
+        session = (
+            self._shared.get(session_id)
+            or self._named.get(session_id)
+            or self._shared.recall(session_id)
+        )
+        if session is None:
+            if self._named:
+                session = self._new(session_id)
+                session.info.agent = self.own.info.agent
+            else:
+                session = self.own
+                session.info.id = session_id
+                session.info.unnamed = False
+        self._join(session)
+        session.start(time_ns, out, again=True)
+        if self._shared.get(session_id) is None:
+            self._shared.add(session, time_ns, out)
+        return session
+
+    def use(self, session: Session) -> None:
+        """Take note that the client speaks in a session; what it only heard of is not its own."""
+        if session.info.unnamed or session in self.used:
+            return
+        if session.live and not (self.own.info.unnamed or self.own in self.used):
+            self.own = session
+        self.used.add(session)
+
+    def confirm(self, named: str | None, time_ns: int, out: list[Event]) -> Session | None:
+        """Begin the session that a request named, on a connection that has none yet."""
+        return None if named is None or self._named else self.begin(named, time_ns, out)
+
+    def stop(
+        self, session_id: str | None, session: Session, time_ns: int, out: list[Event]
+    ) -> None:
+        """End the session of that id, else the given one."""
+        stopped = session if session_id is None else self._named.get(session_id, session)
+        stopped.end(time_ns, "stopped", out)
+        self._shared.remove(stopped)
+        self._forget_ended()
+
+    def close(self, time_ns: int, reason: str, out: list[Event]) -> None:
+        """End the sessions that no other connection shares."""
+        for session in self.sessions:
+            session.connections.discard(self._connection)
+            session.connection_ended(self._connection, time_ns, out)
+            if not session.connections:
+                session.end(time_ns, reason, out)
+                self._shared.remove(session)
+        self._named.clear()
+        self.used.clear()
+
+    def _forget_ended(self) -> None:
+        ended = [name for name, session in self._named.items() if not session.live]
+        for name in ended[:-MAX_ENDED]:
+            session = self._named.pop(name)
+            session.connections.discard(self._connection)
+            self.used.discard(session)
+
+    def _join(self, session: Session) -> None:
+        if not self.own.live:
+            self.own = session
+        session.connections.add(self._connection)
+        self._named[session.info.id] = session
+        if len(self._named) > 2 * MAX_ENDED:
+            self._forget_ended()
+
+    def _new(self, session_id: str) -> Session:
+        session = Session(
+            SessionInfo(id=session_id, dialect=self._dialect.name, agent=self._dialect.agent)
+        )
+        session.connections.add(self._connection)
+        return session

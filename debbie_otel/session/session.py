@@ -1,0 +1,432 @@
+"""One session as a state machine: turns, tools and streams; facts in, events out.
+
+`Connection` finds out what a message means and calls the methods here; each appends the events that
+follow to `out`. A session may be seen on several connections at once, so that the same turn or tool
+can be reported more than once: ids that are known, also of what has just ended, count only once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from debbie_otel.session.events import (
+    Event,
+    SessionEnded,
+    SessionStarted,
+    StreamAdvanced,
+    StreamEnded,
+    ToolEnded,
+    ToolsListed,
+    ToolStarted,
+    TurnEnded,
+    TurnStarted,
+    UsageReported,
+)
+from debbie_otel.session.model import Call, Outcome, SessionInfo, Stream, Tool, TraceContext, Turn
+
+if TYPE_CHECKING:
+    from debbie_otel.wire.direction import MessageDirection
+
+MAX_OPEN = 256
+"""Turns, tools or streams open at once in one session; beyond, the oldest is ended as aborted."""
+
+MAX_REMEMBERED = 256
+"""Ids of ended turns and tools that are remembered, so that late reports do not count twice."""
+
+MAX_CONTENT = 8192
+"""Characters of a user's or an agent's words that are kept with a turn."""
+
+MAX_PAST_TURNS = 8
+"""Turns that are kept after their end, for a summary of what was said, and of each at most"""
+
+MAX_PAST_CONTENT = 1024
+"""characters of either side's words."""
+
+
+class Session:
+    """State of one session.
+
+    Attributes:
+        info: Identity and totals.
+        connections: Keys of the connections that it is seen on.
+        live: Between its start and its end.
+        opening: The request that started it, as long as it is small; None where there was none.
+        past: Its last turns, the oldest first.
+        repeatable: Tools that the server says can be called twice for once.
+
+    """
+
+    def __init__(self, info: SessionInfo) -> None:
+        self.info = info
+        self.connections: set[str] = set()
+        self.live = False
+        self.opening: Call | None = None
+        self.past: deque[Turn] = deque(maxlen=MAX_PAST_TURNS)
+        self.repeatable: set[str] = set()
+        self._turns: list[Turn] = []
+        self._past_turns: OrderedDict[str, Turn] = OrderedDict()
+        self._tools: OrderedDict[str, Tool] = OrderedDict()
+        self._past_tools: OrderedDict[str, None] = OrderedDict()
+        self._streams: OrderedDict[tuple[str, str, str], Stream] = OrderedDict()
+        self._stream_totals: dict[tuple[str, str, str], int] = {}
+        self._tokens: tuple[int, int] = (0, 0)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self, time_ns: int, out: list[Event], *, again: bool = False) -> None:
+        """Begin; a session that has ended begins anew only if the server said so (`again`)."""
+        if self.live or (self.info.ended_ns is not None and not again):
+            return
+        self.live = True
+        self.info.resumed = self.info.ended_ns is not None
+        self.info.started_ns = time_ns
+        self.info.ended_ns = None
+        out.append(SessionStarted(self.info, time_ns))
+
+    def end(self, time_ns: int, reason: str, out: list[Event]) -> None:
+        """End everything that is open, then the session."""
+        for key in list(self._tools):
+            self._finish_tool(key, time_ns, Outcome.ABORTED, "session_ended", out)
+        for turn in list(self._turns):
+            self.end_turn(turn, time_ns, Outcome.ABORTED, out, error_type="session_ended")
+        self._end_streams(time_ns, out, None)
+        if self.live:
+            self.live = False
+            self.info.ended_ns = time_ns
+            out.append(SessionEnded(self.info, time_ns, reason))
+
+    def renew(self, time_ns: int, out: list[Event]) -> None:
+        """Begin anew on the server: the tools that ran are lost, and their ids may come again."""
+        for key in [key for key, tool in self._tools.items() if not tool.is_call]:
+            self._finish_tool(key, time_ns, Outcome.ABORTED, "session_restarted", out)
+        self._end_streams(time_ns, out, None)
+        self._past_tools.clear()
+        self._past_turns.clear()
+
+    # -- turns --------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn is open."""
+        return bool(self._turns)
+
+    @property
+    def open_turns(self) -> tuple[Turn, ...]:
+        """Open turns, the oldest first."""
+        return tuple(self._turns)
+
+    @property
+    def open_tools(self) -> tuple[Tool, ...]:
+        """Running tools, the oldest first."""
+        return tuple(self._tools.values())
+
+    def turn(self, turn_id: str | None = None) -> Turn | None:
+        """Return the turn of that id, open or recent; else the oldest open one.
+
+        Where several are open and nothing tells them apart, the oldest is taken: a serial server
+        is working on it.
+        """
+        if turn_id is not None:
+            for turn in self._turns:
+                if turn.id == turn_id:
+                    return turn
+            if turn_id in self._past_turns:
+                return self._past_turns[turn_id]
+        return self._turns[0] if self._turns else None
+
+    def open_turn(
+        self,
+        time_ns: int,
+        method: str,
+        direction: MessageDirection,
+        out: list[Event],
+        *,
+        call: Call | None = None,
+        turn_id: str | None = None,
+        trace: TraceContext | None = None,
+        text: str | None = None,
+    ) -> Turn:
+        """Open a turn; the session starts with it if it had not."""
+        self.start(time_ns, out)
+        if len(self._turns) >= MAX_OPEN:
+            self.end_turn(self._turns[0], time_ns, Outcome.ABORTED, out, error_type="evicted")
+        self.info.turns += 1
+        turn = Turn(
+            session=self.info,
+            number=self.info.turns,
+            started_ns=time_ns,
+            method=method,
+            direction=direction,
+            id=turn_id,
+            call=call,
+            trace=trace,
+            input=None if text is None else text[:MAX_CONTENT],
+        )
+        self._turns.append(turn)
+        out.append(TurnStarted(self.info, time_ns, turn))
+        return turn
+
+    def turn_started(
+        self, turn_id: str, time_ns: int, method: str, direction: MessageDirection, out: list[Event]
+    ) -> Turn:
+        """Take note that the server began a turn: ours, without an id so far, or a new one."""
+        known = next((turn for turn in self._turns if turn.id == turn_id), None)
+        known = known or self._past_turns.get(turn_id)
+        if known is None:
+            known = next((turn for turn in self._turns if turn.id is None), None)
+            if known is not None:
+                known.id = turn_id
+        return known or self.open_turn(time_ns, method, direction, out, turn_id=turn_id)
+
+    def open_turn_of(self, turn_id: str) -> Turn | None:
+        """Return the open turn of exactly that id."""
+        return next((turn for turn in self._turns if turn.id == turn_id), None)
+
+    def knows_turn(self, turn_id: str) -> bool:
+        """Whether that turn is open, or has ended not long ago."""
+        return self.open_turn_of(turn_id) is not None or turn_id in self._past_turns
+
+    def end_turn(
+        self,
+        turn: Turn,
+        time_ns: int,
+        outcome: Outcome,
+        out: list[Event],
+        *,
+        error_type: str | None = None,
+        error_message: str = "",
+    ) -> None:
+        """End a turn with the tools and streams that it left open."""
+        if turn.ended_ns is not None:
+            return
+        # Who cancels a turn cancels its tools; else they were cut off.
+        left = Outcome.CANCELLED if outcome is Outcome.CANCELLED else Outcome.ABORTED
+        for key in [key for key, tool in self._tools.items() if tool.turn is turn]:
+            self._finish_tool(key, time_ns, left, "turn_ended", out)
+        self._end_streams(time_ns, out, turn)
+        turn.ended_ns = time_ns
+        turn.outcome = outcome
+        turn.error_type = error_type
+        turn.error_message = error_message
+        self._turns.remove(turn)
+        if self.past:
+            _shorten(self.past[-1])  # its end has been told; of the last one all is still wanted
+        self.past.append(turn)
+        if turn.id is not None:
+            _remember(self._past_turns, turn.id, turn)
+        out.append(TurnEnded(self.info, time_ns, turn))
+
+    # -- tools --------------------------------------------------------------------------------
+
+    def tool_seen(
+        self,
+        key: str,
+        time_ns: int,
+        out: list[Event],
+        *,
+        name: str,
+        tool_id: str | None,
+        kind: str | None = None,
+        turn: Turn | None = None,
+        arguments: Any = None,
+        result: Any = None,
+        outcome: Outcome | None = None,
+        error_type: str | None = None,
+        duration_ns: int | None = None,
+    ) -> Tool | None:
+        """Start, update or end the tool known by `key`; only changed facts need be given."""
+        tool = self._tools.get(key)
+        if tool is None:
+            if key in self._past_tools:
+                return None
+            started = time_ns if duration_ns is None else time_ns - duration_ns
+            tool = self._new_tool(name, started, tool_id, turn)
+            tool.kind, tool.arguments = kind, arguments
+            if len(self._tools) >= MAX_OPEN:
+                self._finish_tool(next(iter(self._tools)), time_ns, Outcome.ABORTED, "evicted", out)
+            self._tools[key] = tool
+            self._break_streams(time_ns, out)
+            out.append(ToolStarted(self.info, time_ns, tool))
+        elif arguments is not None:
+            tool.arguments = arguments
+        if result is not None:
+            tool.result = result
+        if outcome is not None:
+            self._finish_tool(key, time_ns, outcome, error_type, out)
+        return tool
+
+    def tool_reported(
+        self,
+        time_ns: int,
+        out: list[Event],
+        *,
+        name: str,
+        tool_id: str | None,
+        turn: Turn | None,
+        arguments: Any,
+    ) -> None:
+        """Count an execution that the wire tells of only afterwards, and without times."""
+        tool = self._new_tool(name, time_ns, tool_id, turn)
+        tool.arguments = arguments
+        tool.reported = True
+        tool.ended_ns = time_ns
+        tool.outcome = Outcome.COMPLETED
+        out.append(ToolEnded(self.info, time_ns, tool))
+
+    def tool_answered(
+        self, key: str, time_ns: int, outcome: Outcome, error_type: str | None, out: list[Event]
+    ) -> None:
+        """End a tool that is a request of its own, with its response."""
+        if key in self._tools:
+            self._finish_tool(key, time_ns, outcome, error_type, out)
+
+    def _new_tool(self, name: str, started_ns: int, tool_id: str | None, turn: Turn | None) -> Tool:
+        self.info.tools += 1
+        if turn is not None:
+            turn.tools += 1
+        return Tool(session=self.info, name=name, started_ns=started_ns, id=tool_id, turn=turn)
+
+    def _finish_tool(
+        self, key: str, time_ns: int, outcome: Outcome, error_type: str | None, out: list[Event]
+    ) -> None:
+        tool = self._tools.pop(key)
+        if tool.id is not None:
+            _remember(self._past_tools, key, None)
+        tool.ended_ns = time_ns
+        tool.outcome = outcome
+        if outcome in (Outcome.FAILED, Outcome.ABORTED):
+            tool.error_type = error_type
+        if outcome is Outcome.FAILED:
+            self.info.errors += tool.id is not None  # else its request counts the error
+            if tool.turn is not None:
+                tool.turn.failed_tools += 1
+        self._break_streams(time_ns, out)
+        out.append(ToolEnded(self.info, time_ns, tool))
+
+    def tools_listed(self, time_ns: int, repeatable: Sequence[str], out: list[Event]) -> None:
+        """Take note of tools that can be called twice for once."""
+        self.repeatable.update(repeatable[: MAX_REMEMBERED - len(self.repeatable)])
+        out.append(ToolsListed(self.info, time_ns, tuple(repeatable)))
+
+    # -- streams ------------------------------------------------------------------------------
+
+    def chunk(
+        self,
+        key: tuple[str, str, str],
+        time_ns: int,
+        size: int,
+        text: str,
+        out: list[Event],
+        *,
+        method: str,
+        kind: str,
+        direction: MessageDirection,
+        turn: Turn | None,
+        total: bool = False,
+        final: bool = False,
+    ) -> None:
+        """Add a chunk to its run; a chunk of another kind ends the runs of its connection.
+
+        Args:
+            key: Connection, kind, and what else tells streams apart.
+            time_ns: When.
+            size: Bytes of the message.
+            text: What the chunk says; all so far if `total`.
+            out: Where events go.
+            method: Of the message.
+            kind: Of the stream.
+            direction: Of the message.
+            turn: It belongs to.
+            total: Whether `text` repeats what was said before.
+            final: Whether it is the last of its run.
+
+        """
+        stream = self._streams.get(key)
+        if stream is not None and turn is not None and stream.turn is not turn:
+            self._end_stream(key, time_ns, out)
+            stream = None
+        if stream is None:
+            for other in [other for other in self._streams if other[0] == key[0]]:
+                self._end_stream(other, time_ns, out)
+            stream = self._streams[key] = Stream(
+                session=self.info,
+                method=method,
+                kind=kind,
+                direction=direction,
+                first_ns=time_ns,
+                last_ns=time_ns,
+                turn=turn,
+                since_ns=None if turn is None else turn.started_ns,
+            )
+        stream.count += 1
+        stream.bytes += size
+        stream.longest_gap_ns = max(stream.longest_gap_ns, time_ns - stream.last_ns)
+        stream.last_ns = time_ns
+        if total:
+            seen = self._stream_totals.get(key, 0)
+            self._stream_totals[key] = len(text)
+            text = text[seen:] if len(text) >= seen else text  # shorter: the text began anew
+        if kind == "message" and turn is not None and len(turn.output or "") < MAX_CONTENT:
+            turn.output = ((turn.output or "") + text)[:MAX_CONTENT]
+        out.append(StreamAdvanced(self.info, time_ns, stream, text))
+        if final:
+            self._end_stream(key, time_ns, out)
+
+    def item_ended(self, item: str, time_ns: int, out: list[Event]) -> None:
+        """End the streams whose own key is `item`."""
+        for key in [key for key in self._streams if key[2] == item]:
+            self._end_stream(key, time_ns, out)
+
+    def connection_ended(self, connection: str, time_ns: int, out: list[Event]) -> None:
+        """End the streams of a connection that is gone."""
+        for key in [key for key in self._streams if key[0] == connection]:
+            self._end_stream(key, time_ns, out)
+
+    def _break_streams(self, time_ns: int, out: list[Event]) -> None:
+        for key in [key for key, stream in self._streams.items() if stream.kind != "output"]:
+            self._end_stream(key, time_ns, out)
+
+    def _end_streams(self, time_ns: int, out: list[Event], turn: Turn | None) -> None:
+        for key in [key for key, s in self._streams.items() if turn is None or s.turn is turn]:
+            self._end_stream(key, time_ns, out)
+
+    def _end_stream(self, key: tuple[str, str, str], time_ns: int, out: list[Event]) -> None:
+        stream = self._streams.pop(key)
+        self._stream_totals.pop(key, None)
+        stream.ended_ns = time_ns
+        out.append(StreamEnded(self.info, time_ns, stream))
+
+    # -- usage --------------------------------------------------------------------------------
+
+    def usage(
+        self,
+        time_ns: int,
+        tokens: tuple[int, int],
+        out: list[Event],
+        *,
+        turn: Turn | None,
+        total: bool,
+    ) -> None:
+        """Count tokens (input, output): a difference, or the session's total so far."""
+        if total:
+            before, self._tokens = self._tokens, tokens
+            tokens = (max(0, tokens[0] - before[0]), max(0, tokens[1] - before[1]))
+        if tokens == (0, 0):
+            return
+        if turn is not None and turn.ended_ns is None:
+            turn.input_tokens += tokens[0]
+            turn.output_tokens += tokens[1]
+        out.append(UsageReported(self.info, time_ns, turn, *tokens))
+
+
+def _shorten(turn: Turn) -> None:
+    turn.input = turn.input and turn.input[:MAX_PAST_CONTENT]
+    turn.output = turn.output and turn.output[:MAX_PAST_CONTENT]
+
+
+def _remember(memory: OrderedDict[str, Any], key: str, value: Any) -> None:
+    memory[key] = value
+    if len(memory) > MAX_REMEMBERED:
+        memory.popitem(last=False)

@@ -1,0 +1,1 @@
+"""Telemetry out of the process: where to, in which encoding, and what if nobody takes it."""

@@ -1,0 +1,212 @@
+"""Telemetry to lines of OTLP/JSON, for files.
+
+Sources: OTLP specification, "JSON Protobuf Encoding" (ids in hex, enums as numbers, 64 bit
+integers as strings); "OpenTelemetry Protocol File Exporter" (an object a line).
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import DEFAULT_TRACE_STATE, Link, Status, StatusCode
+
+from debbie_otel.telemetry.export.otlp import (
+    CACHED_ATTRIBUTES,
+    CACHED_LENGTH,
+    KINDS,
+    Scopes,
+    contents,
+    each,
+    flags_of,
+    grouped,
+    int64,
+    pairs_of,
+    state_text,
+)
+from debbie_otel.telemetry.spans import FinishedSpan, readable
+
+_to_json = msgspec.json.Encoder().encode
+
+
+def span_lines(spans: Sequence[FinishedSpan]) -> bytes:
+    r"""Encode spans as one line of OTLP/JSON, `{"resourceSpans":[...]}\n`; never raises."""
+    groups = [_json_group(resource, scopes) for resource, scopes in grouped(spans)]
+    return _to_json({"resourceSpans": groups}) + b"\n"
+
+
+def metric_lines(metrics_data: MetricsData) -> bytes:
+    r"""Encode metrics as one line of OTLP/JSON, `{"resourceMetrics":[...]}\n`."""
+    return otlp_line(encode_metrics(metrics_data), "resourceMetrics")
+
+
+def otlp_line(request: Message, member: str) -> bytes:
+    """Encode an OTLP request as one line of OTLP/JSON.
+
+    Args:
+        request: An export request of metrics or logs.
+        member: Its only member, there even where it is empty.
+
+    """
+    encoded = MessageToDict(request, use_integers_for_enums=True)
+    encoded.setdefault(member, [])
+    _hex_ids(encoded)
+    return _to_json(encoded) + b"\n"
+
+
+def _hex_ids(value: Any) -> None:
+    """Rewrite the ids of spans: protobuf's mapping says base64, OTLP says hex."""
+    for entry in value.values() if isinstance(value, dict) else value:
+        if isinstance(entry, dict | list):
+            _hex_ids(entry)
+    if isinstance(value, dict):
+        for name in ("traceId", "spanId"):
+            if name in value:
+                value[name] = base64.b64decode(value[name]).hex()
+
+
+def _json_group(resource: Resource, scopes: Scopes) -> dict[str, Any]:
+    group: dict[str, Any] = {
+        "resource": {"attributes": pairs_of(_json_attribute, resource.attributes)},
+        "scopeSpans": [_json_scope(scope, spans) for scope, spans in scopes.items()],
+    }
+    if resource.schema_url:
+        group["schemaUrl"] = _clean(resource.schema_url)
+    return group
+
+
+def _json_scope(scope: InstrumentationScope | None, spans: list[FinishedSpan]) -> dict[str, Any]:
+    head: dict[str, Any] = {}
+    encoded: dict[str, Any] = {"scope": head, "spans": each(_json_span, spans)}
+    if scope is not None:
+        head["name"] = _clean(scope.name)
+        if scope.version:
+            head["version"] = _clean(scope.version)
+        if scope.attributes:
+            head["attributes"] = pairs_of(_json_attribute, scope.attributes)
+        if scope.schema_url:
+            encoded["schemaUrl"] = _clean(scope.schema_url)
+    return encoded
+
+
+def _json_span(finished: FinishedSpan) -> dict[str, Any]:
+    span = readable(finished)
+    context, parent, status = span.get_span_context(), span.parent, span.status
+    attributes, events, links = contents(span)
+    if context is None:
+        raise ValueError("a span without a context")
+    encoded: dict[str, Any] = {"traceId": f"{context[0]:032x}", "spanId": f"{context[1]:016x}"}
+    if context[4] is not DEFAULT_TRACE_STATE:
+        encoded["traceState"] = _clean(state_text(context[4]))
+    if parent is not None:
+        encoded["parentSpanId"] = f"{parent[1]:016x}"
+    encoded["flags"] = flags_of(parent)
+    encoded["name"] = _clean(span.name)
+    encoded["kind"] = KINDS[id(span.kind)]
+    encoded["startTimeUnixNano"] = str(span.start_time or 0)
+    encoded["endTimeUnixNano"] = str(span.end_time or 0)
+    pairs: list[msgspec.Raw] = []
+    for key, value in attributes.items() if attributes else ():
+        if type(value) is str and len(value) <= CACHED_LENGTH:
+            pairs.append(_json_text_attribute(key, value))
+        elif type(value) is int:
+            pairs += _json_int_attribute(key, value)
+        else:
+            pairs += pairs_of(_json_attribute, {key: value})
+    encoded["attributes"] = pairs
+    if events:
+        encoded["events"] = [_json_event(event) for event in events]
+    if links:
+        encoded["links"] = [_json_link(link) for link in links]
+    if type(attributes) is not dict or events or links:
+        encoded["droppedAttributesCount"] = span.dropped_attributes
+        encoded["droppedEventsCount"] = span.dropped_events
+        encoded["droppedLinksCount"] = span.dropped_links
+    encoded["status"] = {} if status.status_code is StatusCode.UNSET else _json_status(status)
+    return encoded
+
+
+def _json_status(status: Status) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"code": status.status_code.value}
+    if status.description:
+        encoded["message"] = _clean(status.description)
+    return encoded
+
+
+def _json_event(event: Event) -> dict[str, Any]:
+    return {
+        "timeUnixNano": str(event.timestamp or 0),
+        "name": _clean(event.name),
+        "attributes": pairs_of(_json_attribute, event.attributes),
+        "droppedAttributesCount": event.dropped_attributes,
+    }
+
+
+def _json_link(link: Link) -> dict[str, Any]:
+    return {
+        "traceId": f"{link.context.trace_id:032x}",
+        "spanId": f"{link.context.span_id:016x}",
+        "traceState": _clean(state_text(link.context.trace_state)),
+        "attributes": pairs_of(_json_attribute, link.attributes),
+        "droppedAttributesCount": link.dropped_attributes,
+        "flags": flags_of(link.context),
+    }
+
+
+def _clean(text: str) -> str:
+    """Return exactly a str, without lone surrogates: JSON can hold them, UTF-8 cannot."""
+    if type(text) is str and text.isascii():
+        return text
+    return str.__str__(text).encode("utf-8", "replace").decode()
+
+
+@lru_cache(maxsize=CACHED_ATTRIBUTES)
+def _json_text_attribute(key: str, value: str) -> msgspec.Raw:
+    return _json_attribute(key, value)
+
+
+@lru_cache(maxsize=CACHED_ATTRIBUTES)
+def _json_int_attribute(key: str, value: int) -> list[msgspec.Raw]:
+    return pairs_of(_json_attribute, {key: value})
+
+
+def _json_attribute(key: str, value: Any) -> msgspec.Raw:
+    return msgspec.Raw(_to_json({"key": _clean(key), "value": _json_value(value)}))
+
+
+def _json_value(value: Any) -> dict[str, Any]:
+    match value:
+        case None:
+            return {}
+        case bool():
+            return {"boolValue": value}
+        case str():
+            return {"stringValue": _clean(value)}
+        case int():
+            return {"intValue": str(int64(value))}
+        case float():
+            # JSON has no such numbers; protobuf's JSON mapping spells them NaN and Infinity.
+            finite = math.isfinite(value)
+            return {"doubleValue": float(value) if finite else _SPELLED[str(float(value))]}
+        case bytes():
+            return {"bytesValue": bytes(value)}
+        case Sequence():
+            return {"arrayValue": {"values": [_json_value(v) for v in value]}}
+        case Mapping():
+            pairs = [{"key": _clean(str(k)), "value": _json_value(v)} for k, v in value.items()]
+            return {"kvlistValue": {"values": pairs}}
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+_SPELLED: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

@@ -1,0 +1,360 @@
+"""The way of telemetry out of the process: providers, exporters, spool, shutdown.
+
+A `Pipeline` is built from values and owns every thread and connection of the export. Spans are
+handed over finished (`on_end`), without a Tracer; metrics and log events go through an SDK
+provider per service name. What the OpenTelemetry variables say is read by the SDK itself, from
+`os.environ`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from debbie_otel import semconv
+from debbie_otel.telemetry.aggregate import Histograms, MergingReader
+from debbie_otel.telemetry.export import destination as destinations
+from debbie_otel.telemetry.export.destination import Destination
+from debbie_otel.telemetry.export.exporters import LastMetrics
+from debbie_otel.telemetry.export.limits import exemplars_wanted, limited, span_limits
+from debbie_otel.telemetry.export.lines_file import LinesFile
+from debbie_otel.telemetry.export.otlp_json import metric_lines
+from debbie_otel.telemetry.export.selection import Selection
+from debbie_otel.telemetry.export.spool import SpoolCounters, SpoolProcessor
+from debbie_otel.telemetry.export.spool_options import SpoolOptions
+from debbie_otel.telemetry.health import ExportState, Health
+from debbie_otel.telemetry.logs import LogEvents
+from debbie_otel.telemetry.spans import FinishedSpan, SpanWriter
+
+_logger = logging.getLogger(__name__)
+
+# Log every failed export, where the spool logs changes; every attribute that is cut as asked for.
+_NOISY = ("opentelemetry.exporter", "opentelemetry.attributes")
+_SHUTDOWN_MARGIN = 0.2  # of the time, for writing the last metrics
+
+
+class TelemetrySettings(msgspec.Struct, frozen=True):
+    """What the command line and the configuration say about telemetry.
+
+    Attributes:
+        otlp: URL of `--otlp`, or None.
+        service_name: `--service-name`, or None.
+        data_dir: For files and for what could not be delivered; None for the platform's.
+        resource: Further resource attributes.
+        flush_timeout: Seconds that the end may take.
+        local_collectors: What is tried when nothing is set; URLs as in `otlp`.
+        tame_sdk_logs: Silence the SDK's exporters, whose failures are logged here once. Only for
+            a process that is ours.
+
+    """
+
+    otlp: str | None = None
+    service_name: str | None = None
+    data_dir: Path | None = None
+    resource: dict[str, str | int | float | bool] = {}
+    flush_timeout: float = 5.0
+    local_collectors: tuple[str, ...] = destinations.LOCAL_COLLECTORS
+    tame_sdk_logs: bool = False
+
+
+class ShutdownReport(msgspec.Struct, frozen=True):
+    """What became of the spans.
+
+    Attributes:
+        delivered: To the destination, in the process's whole life.
+        spooled: Written to `path` because they could not be delivered.
+        dropped: Lost.
+        path: The spool file.
+        seconds: How long the shutdown took.
+
+    """
+
+    delivered: int
+    spooled: int
+    dropped: int
+    path: Path
+    seconds: float
+
+
+class Pipeline:
+    """See the module; made by `create`, ended by `shutdown`.
+
+    Attributes:
+        destination: Where telemetry goes, and how to look at it.
+        sampler: As `OTEL_TRACES_SAMPLER` says; always off where no spans are exported.
+        id_generator: For trace and span ids.
+        scope: The instrumentation scope of our spans.
+        on_end: Takes a finished span; about a microsecond, never blocks, never raises.
+        emit_event: Emits a log event, see `LogEvents.emit`; never blocks.
+        health: Debbie's own metrics; exported once `report_health` was called.
+
+    """
+
+    def __init__(
+        self,
+        settings: TelemetrySettings,
+        destination: Destination,
+        data_dir: Path,
+        exporters: Selection,
+        environ: Mapping[str, str],
+    ) -> None:
+        spool, limits = SpoolOptions.from_environ(environ), span_limits(environ)
+        self._exemplars = exemplars_wanted(environ)
+        self.destination = destination
+        self.scope = our_scope()
+        self._settings = settings
+        self._spool_dir = data_dir / "spool"
+        self._processors = [
+            SpoolProcessor(exporter, self._spool_dir, spool, destination.where or "the exporter")
+            for exporter in exporters.spans()
+        ]
+        sinks = [processor.on_end for processor in self._processors]
+        self.on_end = limited(_fan_out(sinks), limits)
+        self._metric_exporters = exporters.metrics
+        self._providers: dict[str, tuple[MeterProvider, list[Any]]] = {}
+        self._logs = LogEvents(exporters.logs, self.resource, self.scope, self._spool_dir)
+        self.emit_event = self._logs.emit
+        self.health = Health(self._export_state, self._spool_dir)
+        self._resources: dict[str, Resource] = {}
+        self._report: ShutdownReport | None = None
+        # A provider of its own would run the spans; here it only reads the sampler's variables.
+        provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
+        self.sampler: Sampler = provider.sampler if self._processors else ALWAYS_OFF
+        self.id_generator: IdGenerator = provider.id_generator
+        self._detected = _detect(settings.resource)
+        chosen = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
+        self._chosen_name = settings.service_name or (str(chosen) if chosen else None)
+        self._noise = [_Quiet(name) for name in _NOISY if settings.tame_sdk_logs]
+
+    @classmethod
+    def create(cls, settings: TelemetrySettings, environ: Mapping[str, str]) -> Pipeline:
+        """Choose the destination and connect to it; raise ConfigurationError.
+
+        Args:
+            settings: What the user said.
+            environ: `os.environ`, or a part of it for the choice of the destination. The SDK's
+                parts read `os.environ` whatever is passed here.
+
+        """
+        data_dir = settings.data_dir or destinations.default_data_dir(environ)
+        where = destinations.choose(settings.otlp, environ, data_dir, settings.local_collectors)
+        if where.kind == "files":
+            destinations.require_directory(data_dir)
+        exporters = Selection(environ, where, data_dir)
+        return cls(settings, exporters.described(), data_dir, exporters, environ)
+
+    def resource(self, service_name: str) -> Resource:
+        """Return the resource of a service.
+
+        Args:
+            service_name: `service.name` where neither the user nor a variable chose one.
+
+        """
+        name = self._chosen_name or service_name
+        resource = self._resources.get(name)
+        if resource is None:
+            resource = self._detected.merge(Resource({SERVICE_NAME: name}))
+            self._resources[name] = resource
+        return resource
+
+    def writer(self, service_name: str) -> SpanWriter:
+        """Return what starts and ends the spans of a service."""
+        resource = self.resource(service_name)
+        return SpanWriter(self.on_end, resource, self.scope, self.sampler, self.id_generator)
+
+    def meter(self, service_name: str) -> Meter:
+        """Return the meter of a service, made when it is first asked for."""
+        provider, _ = self._provider(service_name)
+        return provider.get_meter(self.scope.name, self.scope.version, self.scope.schema_url)
+
+    def add_histograms(self, service_name: str, histograms: Iterable[Histograms]) -> None:
+        """Export histograms of our own with the metrics of a service."""
+        added = list(histograms)
+        for reader in self._provider(service_name)[1]:
+            if isinstance(reader, MergingReader):
+                reader.add_histograms(added)
+
+    def _provider(self, service_name: str) -> tuple[MeterProvider, list[Any]]:
+        resource = self.resource(service_name)
+        name = str(resource.attributes[SERVICE_NAME])
+        if name not in self._providers:
+            readers = [self._reader(exporter) for exporter in self._metric_exporters()]
+            provider = MeterProvider(
+                metric_readers=readers, resource=resource, shutdown_on_exit=False
+            )
+            self._providers[name] = provider, readers
+        return self._providers[name]
+
+    def _reader(self, exporter: MetricExporter | MetricReader) -> MetricReader:
+        if isinstance(exporter, MetricReader):
+            return exporter
+        return MergingReader(exporter, exemplars=self._exemplars)
+
+    @property
+    def counters(self) -> SpoolCounters:
+        """What has become of the spans so far, over all exporters."""
+        total = SpoolCounters()
+        for counters in (processor.counters for processor in self._processors):
+            total.exported += counters.exported
+            total.dropped += counters.dropped
+            total.spooled += counters.spooled
+            total.retries += counters.retries
+        return total
+
+    def report_health(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Export Debbie's own metrics from now on, also while no agent is there; once is enough.
+
+        Args:
+            loop: The one that passes the bytes.
+
+        """
+        self.health.register(self.meter(semconv.SERVICE_DEBBIE), loop)
+
+    def _export_state(self) -> ExportState:
+        counters = self.counters
+        return ExportState(
+            queued=sum(processor.queued for processor in self._processors),
+            capacity=sum(processor.capacity for processor in self._processors),
+            delivered=counters.exported,
+            dropped=counters.dropped,
+            spooled=counters.spooled,
+            failures=counters.retries,
+        )
+
+    def flush(self, timeout: float) -> bool:
+        """Send everything now; return whether all of it went out within `timeout` seconds."""
+        millis = int(timeout * 1000)
+        calls: list[Callable[[], Any]] = [
+            partial(provider.force_flush, millis) for provider, _ in self._providers.values()
+        ]
+        calls += [partial(processor.force_flush, millis) for processor in self._processors]
+        calls += self._logs.flushes()
+        return _all_within(calls, timeout)
+
+    def shutdown(self, timeout: float | None = None) -> ShutdownReport:
+        """End the export: what is left of each signal, then files for what did not get through.
+
+        Args:
+            timeout: Seconds in all, whatever the receiver does; default the settings'. Nothing
+                blocks the end of the process afterwards.
+
+        """
+        if self._report is not None:
+            return self._report
+        started = time.monotonic()
+        self.health.running = False
+        seconds = self._settings.flush_timeout if timeout is None else timeout
+        patience = seconds * (1 - _SHUTDOWN_MARGIN)
+        calls: list[Callable[[], Any]] = [
+            partial(provider.shutdown, patience * 1000) for provider, _ in self._providers.values()
+        ]
+        calls += [partial(processor.shutdown, patience) for processor in self._processors]
+        calls += self._logs.shutdowns()
+        _all_within(calls, patience)
+        self._rescue_metrics()
+        self._logs.rescue()
+        for noise in self._noise:
+            noise.end()
+        counters = self.counters
+        self._report = ShutdownReport(
+            counters.exported,
+            counters.spooled,
+            counters.dropped,
+            self._spool_dir / "traces.jsonl",
+            time.monotonic() - started,
+        )
+        return self._report
+
+    def _rescue_metrics(self) -> None:
+        """Write the last metrics to a file where the receiver did not take them."""
+        file = LinesFile(self._spool_dir, "metrics")
+        for _, readers in self._providers.values():
+            for reader in readers:
+                exporter = getattr(reader, "_exporter", None)
+                data = exporter.undelivered if isinstance(exporter, LastMetrics) else None
+                if data is not None and file.append(metric_lines(data)):
+                    _logger.warning("the last metrics, not delivered, are in %s", file.path)
+
+
+def _detect(given: Mapping[str, str | int | float | bool]) -> Resource:
+    try:
+        return Resource.create(dict(given))
+    except RuntimeError:  # its detectors run on threads, and none starts once the main one is over
+        return OTELResourceDetector().detect().merge(Resource(dict(given)))
+
+
+def our_scope() -> InstrumentationScope:
+    """Return the instrumentation scope of all that we record."""
+    return InstrumentationScope(semconv.SCOPE, _version(), semconv.SCHEMA_URL)
+
+
+def _version() -> str | None:
+    try:
+        return version("debbie-otel")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return None
+
+
+def _fan_out(sinks: Sequence[Callable[[FinishedSpan], None]]) -> Callable[[FinishedSpan], None]:
+    if len(sinks) == 1:
+        return sinks[0]
+
+    def on_end(span: FinishedSpan) -> None:
+        for sink in sinks:
+            sink(span)
+
+    return on_end
+
+
+def _all_within(calls: list[Callable[[], Any]], timeout: float) -> bool:
+    """Call all at once, each in a thread that cannot hold up the process; wait so long."""
+    results: list[bool] = []
+
+    def run(call: Callable[[], Any]) -> None:
+        try:
+            results.append(call() is not False)
+        except Exception as error:  # noqa: BLE001 - the end of one must not hinder the others
+            _logger.debug("flush: %r", error)
+            results.append(False)
+
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
+    for thread, call in zip(threads, calls, strict=True):
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is about to end, and starts no thread any more
+            run(call)
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return len(results) == len(calls) and all(results)
+
+
+class _Quiet:
+    """Raises the level of a logger for a while."""
+
+    def __init__(self, name: str) -> None:
+        self._target = logging.getLogger(name)
+        self._level = self._target.level
+        self._target.setLevel(logging.CRITICAL)
+
+    def end(self) -> None:
+        """Restore it."""
+        self._target.setLevel(self._level)

@@ -1,0 +1,182 @@
+"""One connection through the tap: two sides, and a flow from each to the other.
+
+Everything here is synchronous: asyncio calls a `Side`, which calls the `Flow` that begins there,
+which writes to the other side's transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from debbie_otel.transports.tap.endpoint import Side
+from debbie_otel.transports.tap.flow import ByteObserver, Flow
+from debbie_otel.wire.direction import MessageDirection
+
+
+class Actor(Protocol):
+    """What acts on a connection, and is told of its ends."""
+
+    def upstream_ended(self, error: str | None) -> bool:
+        """Take note, before the client hears of it; return whether the client is to go on."""
+
+    def closed(self) -> None:
+        """Take note that both sides are closed."""
+
+
+class Connection(ABC):
+    """A client's connection and the upstream connection that belongs to it.
+
+    Subclassed by `opening.ClientConnection`, which brings the two together.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_frozen",
+        "_observer",
+        "actor",
+        "client",
+        "downward",
+        "error",
+        "peer",
+        "upstream",
+        "upward",
+    )
+
+    def __init__(self) -> None:
+        self.client = Side(self, "client")
+        self.upstream = Side(self, "upstream")
+        self.upward = Flow(self, MessageDirection.CLIENT_TO_SERVER, self.upstream)
+        self.downward = Flow(self, MessageDirection.SERVER_TO_CLIENT, self.client)
+        self.peer = ""
+        self.error: str | None = None
+        self.actor: Actor | None = None
+        self._frozen = False
+        self._observer: ByteObserver | None = None
+
+    def observe(self, observer: ByteObserver) -> None:
+        """Show everything from now on to this observer."""
+        self._observer = observer
+        self.upward.attach(observer)
+        self.downward.attach(observer)
+
+    def opposite(self, side: Side) -> Side:
+        """Return the other side."""
+        return self.upstream if side is self.client else self.client
+
+    def resumed(self, side: Side) -> None:
+        """Write on to a side that has room again, and read on from the other."""
+        flow = self.downward if side is self.client else self.upward
+        if side.writable:
+            flow.resume()
+        if side.writable and not (self._frozen and side is self.upstream):
+            self.opposite(side).resume_reading()
+
+    def freeze(self) -> None:
+        """Leave the client's further bytes in the kernel until `thaw`."""
+        self._frozen = True
+        self.client.pause_reading()
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self._frozen = False
+        self.resumed(self.upstream)
+
+    def replace_upstream(self, transport: asyncio.Transport) -> asyncio.Transport | None:
+        """Put another transport in the upstream's place.
+
+        Returns:
+            The one that was there, which is nobody's now; None if it is lost already.
+
+        """
+        old, self.upstream = self.upstream, Side(self, "upstream")
+        self.upstream.adopt(transport)
+        transport.set_protocol(self.upstream)
+        self.upstream.receive = self.downward.forward
+        self.upward.sink = self.upstream
+        self.upward.sink_connected(transport)
+        if not self.client.writable:
+            transport.pause_reading()
+        old.detach()
+        return old.transport
+
+    @abstractmethod
+    def made(self, side: Side) -> None:
+        """Take note that a side is connected."""
+
+    def ended(self, side: Side) -> bool:
+        """Pass on that a side sends no more; return whether it can still be written to."""
+        flow = self.upward if side is self.client else self.downward
+        flow.drain()
+        if side is self.upstream and self._goes_on_without(None):
+            return False
+        flow.end()
+        if self.upward.ended and self.downward.ended:
+            self.client.close()
+            self.upstream.close()
+            return False
+        return True
+
+    def lost(self, side: Side, exc: Exception | None) -> None:
+        """Close the other side in the way this one was closed."""
+        if exc is not None and self.error is None:
+            self.error = f"{side.name}: {exc or type(exc).__name__}"
+        (self.upward if side is self.client else self.downward).drain()
+        if side is self.upstream and self._goes_on_without(self.error):
+            return
+        other = self.opposite(side)
+        if other.transport is None:
+            self.finish()
+        elif exc is None:
+            other.close()
+        else:
+            other.reset()
+
+    def finish(self) -> None:
+        """Tell the observer that both sides are closed, and let go of it."""
+        if self.actor is not None:
+            try:
+                self.actor.closed()
+            except Exception as error:  # noqa: BLE001 - the tap goes on without it
+                self.observer_failed(error)
+            self.actor = None
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            try:
+                observer.closed(self.error)
+            except Exception as error:  # noqa: BLE001 - the tap goes on without it
+                self.drop_observer(error)
+        # No reference cycle is left, so that all of it is freed now.
+        self.client.detach()
+        self.upstream.detach()
+        del self.upward, self.downward
+
+    def _goes_on_without(self, error: str | None) -> bool:
+        """Tell the actor that the upstream has ended; return whether the client is to go on."""
+        if self.actor is None:
+            return False
+        try:
+            return self.actor.upstream_ended(error)
+        except Exception as failure:  # noqa: BLE001 - the end goes its way
+            self.observer_failed(failure)
+            return False
+
+    def show_eof(self, direction: MessageDirection) -> None:
+        """Tell the observer of a half-close."""
+        if self._observer is not None:
+            try:
+                self._observer.eof_received(direction)
+            except Exception as error:  # noqa: BLE001 - the tap goes on without it
+                self.drop_observer(error)
+
+    @abstractmethod
+    def observer_failed(self, error: Exception) -> None:
+        """Count and log the failure of an observer."""
+
+    def drop_observer(self, error: Exception) -> None:
+        """Go on without the observer, which has failed."""
+        self.observer_failed(error)
+        self._observer = None
+        self.upward.attach(None)
+        self.downward.attach(None)

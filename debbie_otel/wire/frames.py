@@ -1,0 +1,339 @@
+"""WebSocket bytes -> messages, for observation of one direction of a connection.
+
+`FrameParser` reads a copy of the bytes that pass by. It answers nothing and checks only what it
+needs to stay in sync: what it cannot follow raises `InspectionError`, and the direction is not
+inspected any further.
+
+Source: RFC 6455 section 5 (framing) and RFC 7692 section 6 (the compression bit).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from websockets.frames import CloseCode, Opcode
+
+from debbie_otel.errors import InspectionError
+from debbie_otel.wire.deflate import DeflateParameters, Inflater
+from debbie_otel.wire.direction import MessageDirection
+from debbie_otel.wire.frame_events import (
+    TOO_LARGE,
+    CloseSeen,
+    ControlSeen,
+    FrameEvent,
+    PayloadSeen,
+    PayloadSkipped,
+)
+from debbie_otel.wire.framing import MAX_HEAD, apply_mask, frame_head, turned
+from debbie_otel.wire.skipping import SkippedMessage
+
+DEFAULT_MAX_MESSAGE_SIZE = 8 * 2**20
+"""Bytes of a message (after decompression) above which it is not inspected."""
+
+_FIN, _RSV1, _RSV2_RSV3, _OPCODE = 0x80, 0x40, 0x30, 0x0F
+_CONT, _TEXT, _BINARY = int(Opcode.CONT), int(Opcode.TEXT), int(Opcode.BINARY)
+_CLOSE, _PING, _PONG = int(Opcode.CLOSE), int(Opcode.PING), int(Opcode.PONG)
+_WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
+_MAX_CONTROL_PAYLOAD = 125
+_VIEW_ABOVE = 4096  # bytes; below, copying a slice is cheaper than making a memoryview
+
+
+class FrameParser:
+    """Incremental parser of the frames of one direction.
+
+    Args:
+        direction: Which; it is put into the events.
+        deflate: permessage-deflate as agreed for this direction; None without.
+        max_message_size: Larger messages (bytes, after decompression) are skipped, not kept.
+
+    Memory is at most about twice `max_message_size`. Masked and unmasked frames are both taken.
+
+    """
+
+    __slots__ = (
+        "_compressed",
+        "_direction",
+        "_ended",
+        "_gathered",
+        "_head",
+        "_inflater",
+        "_mask",
+        "_max_size",
+        "_message",
+        "_opcode",
+        "_remaining",
+        "_resume",
+        "_size",
+        "_skipped",
+        "_start",
+    )
+
+    def __init__(
+        self,
+        direction: MessageDirection,
+        deflate: DeflateParameters | None = None,
+        max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+    ) -> None:
+        self._direction = direction
+        self._max_size = max_message_size
+        self._inflater = None if deflate is None else Inflater(deflate, max_message_size)
+        # Where one chunk ended inside a frame's head, or inside its payload.
+        self._resume = False
+        self._head = b""
+        self._start = 0
+        self._mask = b""
+        self._remaining = 0
+        self._gathered: bytearray | None = None
+        # The data message whose last frame is still to come; opcode 0 between messages.
+        self._opcode = 0
+        self._compressed = False
+        self._message = bytearray()
+        self._size = 0
+        self._skipped: SkippedMessage | None = None
+        self._ended = False
+
+    def receive_data(self, data: bytes, events: list[Any]) -> None:
+        """Take the next bytes of the direction, however cut; append what they complete.
+
+        Args:
+            data: The bytes.
+            events: Gets a `FrameEvent` per message and control frame, also before an error.
+
+        Raises:
+            InspectionError: The bytes are no frames that could be followed. The parser must not
+                be used any more.
+
+        """
+        position = 0
+        if self._resume:
+            if self._ended:
+                return
+            if self._remaining:
+                position = self._continue_payload(data, events)
+                if self._remaining:
+                    return
+                if self._ended:
+                    return
+            else:
+                data = self._head + data
+            self._resume = False
+        end = len(data)
+        # One turn of the loop per frame that is whole in `data`.
+        while position + 2 <= end:
+            first = data[position]
+            length = data[position + 1]
+            start = position + 2
+            masked = length & 0x80
+            length &= 0x7F
+            if length == 126:
+                start += 2
+                if start > end:
+                    break
+                length = data[start - 2] << 8 | data[start - 1]
+            elif length == 127:
+                start += 8
+                if start > end:
+                    break
+                length = int.from_bytes(data[start - 8 : start], "big")
+            if masked:
+                start += 4
+            stop = start + length
+            if stop > end or length > self._max_size:
+                if start > end:
+                    break
+                self._start_payload(first, length, data[start - 4 : start] if masked else b"")
+                position = start + self._continue_payload(data[start:stop], events)
+                if self._remaining or self._ended:
+                    return
+                continue
+            if not masked:
+                payload = data[start:stop]
+            elif length > _VIEW_ABOVE:
+                payload = apply_mask(memoryview(data)[start:stop], data[start - 4 : start])
+            else:
+                payload = apply_mask(data[start:stop], data[start - 4 : start])
+            if first == _WHOLE_TEXT and not self._opcode:
+                events.append(PayloadSeen(self._direction, payload, True))
+            else:
+                self._check_head(first, length)
+                self._end_frame(first, length, payload, events)
+                if self._ended:
+                    return
+            position = stop
+        self._head = data[position:]
+        self._resume = position < end
+
+    @property
+    def boundary(self) -> bool:
+        """Whether what was taken so far ends with a whole message (or a control frame after it)."""
+        return not (self._resume or self._opcode)
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether what was taken so far ends with a whole frame."""
+        return not self._resume
+
+    @property
+    def ended(self) -> bool:
+        """Whether there was a close frame: nothing counts after it."""
+        return self._ended
+
+    @property
+    def skipping(self) -> bool:
+        """Whether the message that is being read is too large to be kept."""
+        return self._skipped is not None
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes above which a message is skipped."""
+        return self._max_size
+
+    def wanted(self, data: bytes, position: int = 0) -> int:
+        """Return how many of the bytes from `position` on belong to the frame begun or next."""
+        rest = len(data) - position
+        if self._ended:
+            return rest
+        if self._resume and self._remaining:
+            return min(rest, self._remaining)
+        begun = self._head if self._resume else b""
+        head = frame_head(begun + data[position : position + MAX_HEAD])
+        return rest if head is None else min(rest, sum(head) - len(begun))
+
+    @property
+    def compressible(self) -> bool:
+        """Whether there may be compressed messages."""
+        return self._inflater is not None
+
+    @property
+    def context_taken_over(self) -> bool:
+        """Whether compressed messages refer to earlier ones."""
+        return self._inflater is not None and not self._inflater.per_message
+
+    def take_inflater(self) -> Inflater | None:
+        """Hand over the inflater with its window, at a boundary: no compressed message follows."""
+        inflater, self._inflater = self._inflater, None
+        return inflater
+
+    def _start_payload(self, first: int, length: int, mask: bytes) -> None:
+        """Begin a frame that is not whole in its chunk, or too large to be kept."""
+        self._check_head(first, length)
+        self._start, self._mask, self._remaining = first, mask, length
+        self._resume = True
+        self._gathered = bytearray()
+        if first & _OPCODE < _CLOSE and self._size + length > self._max_size:
+            self._skip_message()
+        if self._skipped is not None and first & _OPCODE < _CLOSE:
+            self._gathered = None
+
+    def _continue_payload(self, data: bytes, events: list[Any]) -> int:
+        """Take bytes of the frame begun; return how many belong to it."""
+        taken = min(len(data), self._remaining)
+        piece = data if taken == len(data) else data[:taken]
+        self._remaining -= taken
+        if self._gathered is not None:
+            self._gathered += piece
+        elif self._skipped is not None:
+            self._size += taken
+            self._skipped.take_masked(piece, self._mask)
+            self._mask = turned(self._mask, taken)
+        if not self._remaining:
+            self._resume = False
+            gathered, self._gathered = self._gathered, None
+            if gathered is None:
+                self._end_frame(self._start, 0, b"", events)
+            else:
+                payload = apply_mask(gathered, self._mask) if self._mask else bytes(gathered)
+                self._end_frame(self._start, len(payload), payload, events)
+            self._resume = self._ended
+        return taken
+
+    def _check_head(self, first: int, length: int) -> None:
+        """Refuse a frame that RFC 6455 section 5 forbids here; open its message."""
+        opcode = first & _OPCODE
+        if first & _RSV2_RSV3:
+            raise InspectionError("a frame with reserved bits of no known extension")
+        if opcode >= _CLOSE:
+            if opcode > _PONG:
+                raise InspectionError(f"a frame with the unknown opcode {opcode}")
+            if first & _RSV1 or not first & _FIN or length > _MAX_CONTROL_PAYLOAD:
+                raise InspectionError("a control frame that is fragmented, compressed or too long")
+            return
+        if opcode > _BINARY:
+            raise InspectionError(f"a frame with the unknown opcode {opcode}")
+        if opcode == _CONT:
+            if not self._opcode:
+                raise InspectionError("a continuation frame without a message to continue")
+            if first & _RSV1:
+                raise InspectionError("a continuation frame with the compression bit")
+            return
+        if self._opcode:
+            raise InspectionError("a new message before the last one has ended")
+        if first & _RSV1 and self._inflater is None:
+            raise InspectionError("a compressed message where no compression was agreed")
+        self._opcode = opcode
+        self._compressed = bool(first & _RSV1)
+        if self._compressed and self._inflater is not None:
+            self._inflater.start()
+
+    def _end_frame(self, first: int, length: int, payload: bytes, events: list[Any]) -> None:
+        """Handle one whole frame."""
+        opcode = first & _OPCODE
+        if opcode >= _CLOSE:
+            events.append(self._control(opcode, payload))
+            return
+        if self._skipped is not None:
+            self._size += length
+            self._skipped.take(payload)
+        elif first & _FIN and not self._size:
+            self._size = length  # the usual case: the message is this one frame
+            events.append(self._whole(payload))
+            self._next_message()
+            return
+        elif self._size + length > self._max_size:
+            self._skip_message().take(payload)
+            self._size += length
+        else:
+            self._size += length
+            self._message += payload
+        if first & _FIN:
+            if self._skipped is None:
+                events.append(self._whole(bytes(self._message)))
+            else:
+                ends = self._skipped.ends()
+                events.append(PayloadSkipped(self._direction, self._size, TOO_LARGE, *ends))
+            self._next_message()
+
+    def _whole(self, payload: bytes) -> FrameEvent:
+        text = self._opcode == _TEXT
+        if not self._compressed or self._inflater is None:
+            return PayloadSeen(self._direction, payload, text)
+        inflated = self._inflater.inflate(payload)
+        if inflated is None:
+            ends = self._inflater.head, self._inflater.tail
+            return PayloadSkipped(self._direction, self._size, TOO_LARGE, *ends)
+        return PayloadSeen(self._direction, inflated, text, True)
+
+    def _skip_message(self) -> SkippedMessage:
+        """Give up the message that is being read."""
+        if self._skipped is None:
+            self._skipped = SkippedMessage(self._inflater if self._compressed else None)
+            kept, self._message = self._message, bytearray()
+            self._skipped.take(bytes(kept))
+        return self._skipped
+
+    def _next_message(self) -> None:
+        self._opcode = self._size = 0
+        self._compressed = False
+        self._skipped = None
+        if self._message:
+            self._message = bytearray()
+
+    def _control(self, opcode: int, payload: bytes) -> FrameEvent:
+        if opcode != _CLOSE:
+            return ControlSeen(self._direction, Opcode(opcode), payload)
+        # Nothing counts after a close frame (RFC 6455 section 5.5.1).
+        self._ended = self._resume = True
+        if len(payload) < 2:
+            return CloseSeen(self._direction, int(CloseCode.NO_STATUS_RCVD), "")
+        code = int.from_bytes(payload[:2], "big")
+        return CloseSeen(self._direction, code, payload[2:].decode("utf-8", "replace"))

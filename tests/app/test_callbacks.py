@@ -1,0 +1,234 @@
+"""MonitoringEvent and its handlers, fed by real events of the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from debbie_otel.app.callbacks import MonitoringEvent
+from debbie_otel.app.monitor import DebbieMonitor
+from debbie_otel.detection.alerts import AnomalyAlert, Transition
+from debbie_otel.errors import FailOpen
+from debbie_otel.intervention.events import InterventionEvent
+from tests.intervention.attempts import attempt
+from tests.play import SECOND, Play
+from tests.session.test_connection import ACP_START, update
+
+TALK = "\n".join(
+    [
+        ACP_START,
+        update(sessionUpdate="tool_call", toolCallId="c", title="Read", kind="read"),
+        "+2",
+        update(sessionUpdate="tool_call_update", toolCallId="c", status="completed"),
+        '>> {"jsonrpc":"2.0","id":7,"method":"session/set_mode","params":{"sessionId":"s1"}}',
+        '<< {"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no such mode"}}',
+    ]
+)
+
+
+def transition(alert_type: str = "session_stall", event: Any = "alert") -> Transition:
+    alert = AnomalyAlert(
+        alert_type=alert_type,
+        severity="high",
+        session_id="s1",
+        subject="",
+        message="It hangs",
+        since_ns=0,
+        fired_ns=30 * SECOND,
+        details={"value": 31.0},
+    )
+    return Transition(event, alert, 30 * SECOND)
+
+
+def step(phase: Any, **facts: Any) -> InterventionEvent:
+    alert = transition().alert
+    return InterventionEvent(phase, alert, "prompt_injection", 1, 40 * SECOND, **facts)
+
+
+def publish_all(monitor: DebbieMonitor) -> None:
+    """Play a talk, and alerts that fire and resolve."""
+    stage = Play("acp")
+    stage.play(TALK)
+    stage.close()
+    monitor.publish(stage.events)
+    for alert_type in ("session_stall", "slow_response", "tool_loop"):
+        monitor.publish_alert(transition(alert_type))
+    monitor.publish_alert(transition(event="resolved"))
+    monitor.publish_intervention(step("triggered"))
+    monitor.publish_intervention(step("ended", record=attempt(detail="it streams")))
+
+
+def heard(event: MonitoringEvent) -> list[dict[str, Any]]:
+    """Return what a handler of an event is told."""
+    monitor = DebbieMonitor(guard=FailOpen(strict=True))
+    told: list[dict[str, Any]] = []
+    end = monitor.register_handler(event, told.append)
+    publish_all(monitor)
+    count = len(told)
+    end()
+    publish_all(monitor)
+    assert len(told) == count, "it goes on after its end"
+    return told
+
+
+@pytest.mark.parametrize("event", list(MonitoringEvent))
+def test_each_event_is_told_with_its_name_session_and_time(event: MonitoringEvent) -> None:
+    told = heard(event)
+    assert told
+    for data in told:
+        assert data["event"] == event.value
+        assert data["session_id"] in ("s1", "conn-A")
+        assert isinstance(data["time_ns"], int)
+
+
+def test_sessions() -> None:
+    starts, ends = heard(MonitoringEvent.SESSION_START), heard(MonitoringEvent.SESSION_END)
+    assert "s1" in {data["session_id"] for data in starts}
+    assert {data["reason"] for data in ends} == {"disconnected"}
+
+
+def test_messages_are_told_by_direction() -> None:
+    sent = [data["method"] for data in heard(MonitoringEvent.MESSAGE_SENT)]
+    received = [data["method"] for data in heard(MonitoringEvent.MESSAGE_RECEIVED)]
+    assert sent[-1] == "session/set_mode"
+    assert "session/update" in received
+    assert "session/update" not in sent
+    assert all(data["size"] > 0 for data in heard(MonitoringEvent.MESSAGE_RECEIVED))
+
+
+def test_tools() -> None:
+    (start,) = heard(MonitoringEvent.TOOL_EXECUTION_START)
+    (end,) = heard(MonitoringEvent.TOOL_EXECUTION_END)
+    assert start["tool_name"] == end["tool_name"]
+    assert (end["outcome"], end["duration_ms"]) == ("completed", 2000.0)
+
+
+def test_only_calls_that_fail_are_errors() -> None:
+    (error,) = heard(MonitoringEvent.ERROR_DETECTED)
+    assert (error["method"], error["message"]) == ("session/set_mode", "no such mode")
+    assert error["error_type"] == "-32602"
+
+
+def test_interventions() -> None:
+    (triggered,) = heard(MonitoringEvent.INTERVENTION_TRIGGERED)
+    (completed,) = heard(MonitoringEvent.INTERVENTION_COMPLETED)
+    assert (triggered["strategy"], triggered["attempt"]) == ("prompt_injection", 1)
+    assert triggered["alert_type"] == "session_stall"
+    assert (completed["result"], completed["detail"]) == ("success", "it streams")
+
+
+@pytest.mark.parametrize(
+    ("event", "types"),
+    [
+        (MonitoringEvent.ANOMALY_DETECTED, ["session_stall", "slow_response", "tool_loop"]),
+        (MonitoringEvent.ANOMALY_RESOLVED, ["session_stall"]),
+        (MonitoringEvent.AGENT_STALL_DETECTED, ["session_stall"]),
+        (MonitoringEvent.PERFORMANCE_DEGRADATION, ["slow_response"]),
+    ],
+)
+def test_alerts_are_told_by_type(event: MonitoringEvent, types: list[str]) -> None:
+    told = heard(event)
+    assert [data["alert_type"] for data in told] == types
+    assert (told[0]["severity"], told[0]["message"]) == ("high", "It hangs")
+    assert told[0]["details"] == {"value": 31.0}
+    assert told[0]["alert"].fired_ns == 30 * SECOND
+
+
+# -- asynchronous handlers ------------------------------------------------------------------------
+
+
+async def test_a_coroutine_runs_beside_the_wire() -> None:
+    monitor, may_go = DebbieMonitor(guard=FailOpen(strict=True)), asyncio.Event()
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def handler(data: dict[str, Any]) -> None:
+        await may_go.wait()
+        told.put_nowait(data["alert_type"])
+
+    monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
+    for alert_type in ("session_stall", "tool_loop"):
+        monitor.publish_alert(transition(alert_type))
+    assert told.empty()
+    may_go.set()
+    async with asyncio.timeout(5):
+        assert {await told.get(), await told.get()} == {"session_stall", "tool_loop"}
+
+
+# -- handlers that fail ---------------------------------------------------------------------------
+
+
+def fail(_: dict[str, Any]) -> None:
+    raise ValueError("a handler's bug")
+
+
+def test_a_failing_handler_is_counted_and_the_others_are_told() -> None:
+    failures: list[str] = []
+    monitor = DebbieMonitor(guard=FailOpen(failures.append, strict=False))
+    told: list[dict[str, Any]] = []
+    for event in (MonitoringEvent.ANOMALY_DETECTED, MonitoringEvent.ERROR_DETECTED):
+        monitor.register_handler(event, fail)
+        monitor.register_handler(event, told.append)
+    publish_all(monitor)
+    assert failures == ["an event subscriber"] + ["an alert subscriber"] * 3
+    assert len(told) == 4
+
+
+def test_a_failing_handler_is_heard_of_where_that_is_wanted() -> None:
+    monitor = DebbieMonitor(guard=FailOpen(strict=True))
+    monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, fail)
+    with pytest.raises(ValueError, match="a handler's bug"):
+        monitor.publish_alert(transition())
+
+
+async def failing_handler_in_a_task(guard: FailOpen) -> None:
+    monitor, done = DebbieMonitor(guard=guard), asyncio.Event()
+
+    async def handler(_: dict[str, Any]) -> None:
+        done.set()
+        raise ValueError("a handler's bug")
+
+    monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
+    monitor.publish_alert(transition())
+    async with asyncio.timeout(5):
+        await done.wait()
+    await asyncio.sleep(0)  # its done-callback runs in the next round of the loop
+
+
+async def test_a_failing_coroutine_is_counted() -> None:
+    failures: list[str] = []
+    await failing_handler_in_a_task(FailOpen(failures.append, strict=False))
+    assert failures == ["a monitoring handler"]
+
+
+async def test_a_failing_coroutine_reaches_the_loop_where_that_is_wanted() -> None:
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: reported.append(context.get("exception"))
+    )
+    await failing_handler_in_a_task(FailOpen(strict=True))
+    assert [str(error) for error in reported] == ["a handler's bug"]
+
+
+async def test_the_end_of_the_loop_is_no_failure() -> None:
+    failures: list[str] = []
+    monitor = DebbieMonitor(guard=FailOpen(failures.append, strict=False))
+    tasks: list[asyncio.Task[Any] | None] = []
+    started = asyncio.Event()
+
+    async def handler(_: dict[str, Any]) -> None:
+        tasks.append(asyncio.current_task())
+        started.set()
+        await asyncio.Event().wait()
+
+    monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
+    monitor.publish_alert(transition())
+    async with asyncio.timeout(5):
+        await started.wait()
+    task = tasks[0]
+    assert task is not None
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+    assert failures == []

@@ -1,0 +1,106 @@
+"""Which part may import which, in one table."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import debbie_otel
+
+PACKAGE = Path(debbie_otel.__file__).parent
+
+LAYERS = [
+    ["errors", "semconv"],
+    ["wire"],
+    ["session"],
+    ["detection"],
+    ["intervention"],
+    ["telemetry"],
+    ["report"],
+    ["transports"],
+    ["app"],
+    ["integrations"],
+    ["demo"],
+    ["cli"],
+    ["__main__", "__init__"],
+]
+"""From the bottom to the top; a module may import what is below it, and its own part."""
+
+CORES = {
+    "wire": {"h11", "msgspec", "websockets", "zlib"},
+    "session": {"msgspec"},
+}
+"""Parts that do no I/O, with the libraries that they may import beside those that do none."""
+
+PURE = {
+    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib",
+    "heapq", "importlib", "itertools", "json", "math", "operator", "re", "secrets", "string", "struct",
+    "typing", "unicodedata", "urllib", "debbie_otel",
+}  # fmt: skip
+
+NOT_YET = {
+    ("report.collector", "app"),
+    ("report.commentary", "app"),
+    ("report.live", "app"),
+    ("report.summary", "app"),
+    ("transports.program.client_channel", "app"),
+    ("transports.program.intercepting_websocket", "app"),
+    ("transports.program.link", "app"),
+    ("transports.program.observed", "app"),
+    ("transports.program.process_channel", "app"),
+    ("transports.program.server_channel", "app"),
+    ("transports.tap.lane", "app"),
+    ("transports.tap.side_session", "app"),
+    ("transports.tap.tap_channel", "app"),
+}
+"""Modules that import a part above them, until that is mended."""
+
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(module: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def dotted(module: Path) -> str:
+    return ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def part_of(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_every_part_has_its_place() -> None:
+    assert {part_of(dotted(module)) for module in MODULES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=dotted)
+def test_imports_point_downwards(module: Path) -> None:
+    own = part_of(dotted(module))
+    above = set()
+    for name in imports(module):
+        package, _, rest = name.partition(".")
+        if package == "debbie_otel" and rest:
+            part = part_of(rest)
+            if part in LEVEL and part != own and LEVEL[part] >= LEVEL[own]:
+                above.add(part)
+    assert above == {part for name, part in NOT_YET if name == dotted(module)}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(dotted(m)) in CORES], ids=dotted)
+def test_a_core_imports_only_what_does_no_io(module: Path) -> None:
+    allowed = PURE | CORES[part_of(dotted(module))]
+    assert {part_of(name) for name in imports(module)} - allowed == set()
+    assert allowed - {"debbie_otel", "h11", "msgspec", "websockets"} <= sys.stdlib_module_names
