@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import Config
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.errors import FailOpen
+from debbie_otel.session.model import Clock
 from debbie_otel.transports.program.observed import Opening, Watch
 
 _WORKERS = 2
@@ -33,14 +33,15 @@ class Resident:
     Args:
         make: Makes her.
         config: Hers.
+        clock: Hers, too.
 
     Attributes:
         watch: Observes connections of this process.
 
     """
 
-    def __init__(self, make: Callable[[], DebbieDebugger], config: Config) -> None:
-        self.watch = Watch(self._open, wall_clock(), FailOpen(), config.proxy.max_message_size)
+    def __init__(self, make: Callable[[], DebbieDebugger], config: Config, clock: Clock) -> None:
+        self.watch = Watch(self._open, clock, FailOpen(), config.proxy.max_message_size)
         self._make = make
         self._patience = config.telemetry.flush_timeout + _MARGIN
         self._lock = threading.Lock()

@@ -20,6 +20,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from debbie_otel.app.background import Resident
+from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import Config, load_config
 from debbie_otel.app.debugger import DebbieDebugger, load_dialects
 from debbie_otel.transports.program.patches import Patches
@@ -57,11 +58,13 @@ class DebbieInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is
         load_dialects(config)  # what is wrong is told now
         tracers: TracerProvider | None = options.get("tracer_provider")
         meters: MeterProvider | None = options.get("meter_provider")
+        clock = wall_clock()
         resident = Resident(
             lambda: DebbieDebugger(
-                config, tracer_provider=tracers, meter_provider=meters, reports=False
+                config, clock=clock, tracer_provider=tracers, meter_provider=meters, reports=False
             ),
             config,
+            clock,
         )
         self._resident = resident
         self._patches = Patches(resident.watch)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from debbie_otel.app.background import Resident, Workers
+from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import load_config
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.transports.program.observed import Opening
@@ -22,7 +23,7 @@ def resident(tmp_path: Path, made: list[DebbieDebugger]) -> Resident:
         made.append(DebbieDebugger(config, telemetry=False))
         return made[-1]
 
-    return Resident(make, config)
+    return Resident(make, config, wall_clock())
 
 
 def threads(others: list[threading.Thread] | None = None) -> list[str]:
@@ -66,7 +67,7 @@ def test_an_error_at_her_start_is_told(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     flags = {"proxy": {"record": str(tmp_path / "taken")}}
     broken = load_config(flags=flags)
-    one = Resident(lambda: DebbieDebugger(broken, telemetry=False), config)
+    one = Resident(lambda: DebbieDebugger(broken, telemetry=False), config, wall_clock())
     with pytest.raises(Exception, match="taken"):
         one.watch.open(Opening(side="client"))
     one.stop()
