@@ -57,7 +57,6 @@ def test_every_example_is_tried() -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """All of them at once: mostly they wait."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    environ.pop("PYTEST_CURRENT_TEST")  # what fails within is to be told as it is to users
     with contextlib.ExitStack() as stack:
         started = {}
         for example in SHOWN:

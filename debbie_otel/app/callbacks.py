@@ -7,6 +7,7 @@ Debbie know, each with a small dictionary.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Protocol
@@ -70,18 +71,39 @@ _ALERT_TYPES = {
 
 
 def register(
-    source: Source, event: MonitoringEvent, handler: Handler, guard: FailOpen
+    source: Source,
+    event: MonitoringEvent,
+    handler: Handler,
+    guard: FailOpen,
+    loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None,
 ) -> Callable[[], None]:
     """Call `handler` for each event of a kind; return what ends that.
 
-    A handler may be a coroutine function; it then runs as a task of the running loop.
+    A handler may be a coroutine function. It then runs as a task of the loop that runs on the
+    thread of the event; where none does (threads, trio), of the loop on which it was registered,
+    or else of `loop`, Debbie's own.
     """
     tasks: set[asyncio.Future[None]] = set()
+    registered_on = _running_loop()
 
     def call(data: dict[str, Any]) -> None:
         result = handler({"event": event.value, **data})
         if result is None:
             return
+        here = _running_loop()
+        if here is not None:
+            start(result)
+            return
+        for there in (registered_on, loop()):
+            if there is not None and there.is_running():
+                there.call_soon_threadsafe(start, result)
+                return
+        if inspect.iscoroutine(result):
+            result.close()
+        text = f"the asynchronous handler of {event.value} has no event loop to run on"
+        guard.tell(text, f"{text}: start Debbie, or register it on a loop")
+
+    def start(result: Awaitable[None]) -> None:
         task = asyncio.ensure_future(result)  # noqa: TID251 - kept in the set
         tasks.add(task)
         task.add_done_callback(done)
@@ -107,6 +129,13 @@ def register(
             call({"session_id": seen.session.id, "time_ns": seen.time_ns, **data})
 
     return source.subscribe(subscriber, kind)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _alerts(

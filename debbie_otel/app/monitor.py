@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, get_args
 
 from debbie_otel.app.callbacks import Handler, MonitoringEvent, register
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.loops import LoopFinding
 from debbie_otel.errors import FailOpen
+from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.session.connection import Connection
 from debbie_otel.session.directory import Limits, Sessions
@@ -33,11 +35,13 @@ class DebbieMonitor:
 
     Attributes:
         sessions: The named sessions, shared by all connections.
+        loop: On which Debbie runs; None while she does not.
 
     """
 
     def __init__(self, limits: Limits | None = None, guard: FailOpen | None = None) -> None:
         self.sessions = Sessions(limits)
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._guard = guard or FailOpen()
         self._connections: dict[str, Connection] = {}
         # Tuples, so that one who comes or goes while an event is told disturbs nobody.
@@ -117,13 +121,15 @@ class DebbieMonitor:
     async def alerts(self) -> AsyncIterator[Transition]:
         """Yield alerts as they fire and are resolved, as long as it is iterated."""
         queue: asyncio.Queue[Transition] = asyncio.Queue(_MAX_WAITING)
+        loop = asyncio.get_running_loop()
 
         def put(transition: Transition) -> None:
             if queue.full():
                 queue.get_nowait()  # whoever does not keep up misses the oldest
             queue.put_nowait(transition)
 
-        unsubscribe = self.subscribe_to_alerts(put)
+        # A queue belongs to its loop, and inside a program alerts may come on another thread.
+        unsubscribe = self.subscribe_to_alerts(lambda seen: call_on(loop, partial(put, seen)))
         try:
             while True:
                 yield await queue.get()
@@ -132,7 +138,7 @@ class DebbieMonitor:
 
     def register_handler(self, event: MonitoringEvent, handler: Handler) -> Callable[[], None]:
         """Have `handler` called with a dictionary for each event of a kind; see `handlers`."""
-        return register(self, event, handler, self._guard)
+        return register(self, event, handler, self._guard, lambda: self.loop)
 
     def subscribe_to_warnings(self, subscriber: Callable[[LoopFinding], None]) -> None:
         """Have `subscriber` called when a loop of the soft tier begins."""

@@ -153,6 +153,7 @@ class Runtime:
         if self._sweeper is not None:
             return
         self.loop, self._thread = loop, threading.get_ident()
+        self._lasting.monitor.loop = loop
         if self.config.proxy.record is not None:
             self._recording = RecordingWriter(
                 self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
@@ -175,6 +176,7 @@ class Runtime:
             await self._stop_tasks()
         finally:
             self._close()
+            self._lasting.monitor.loop = None
             if self.pipeline is not None:
                 self._report = await asyncio.to_thread(self.pipeline.shutdown)
         return self._report

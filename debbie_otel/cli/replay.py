@@ -42,7 +42,7 @@ class Replay:
         self.summary = Summary()
         self.summary.listen_to(self._debbie.monitor)
         self.transitions: list[Transition] = []
-        self._detector = AnomalyDetector(config.detection)
+        self._detector = AnomalyDetector(config.detection, config.rules)
         self._runner = ReplayRunner(self._detector, self._take)
         self._debbie.monitor.subscribe_handlers(self._detector.handlers)
         self._connections: dict[str, WebSocketInterceptor] = {}

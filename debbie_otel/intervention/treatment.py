@@ -22,7 +22,7 @@ from debbie_otel.intervention.executor import InterventionExecutor
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.learning import order
 from debbie_otel.intervention.outcome import outcome, refusal
-from debbie_otel.intervention.policy import Policies, Refusal
+from debbie_otel.intervention.policy import Policies, Refusal, SessionPolicy
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
 from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
@@ -138,15 +138,32 @@ class Treatment:
         return None if turn is None else turn.number
 
     async def _try(self, pending: PendingAlert, strategy: str) -> bool:
-        """Try one strategy; return whether the alert is dealt with."""
-        policy = self._policies.of(pending.alert.session_id)
-        refused = policy.admit(strategy, self._clock())
-        if refused is not None:
-            return await self._refuse(pending, strategy, refused)
-        if pending.tried[strategy]:
-            await pause(pending.watch, self.config.retry_delay)
-        record = await self._attempt(pending, strategy)
-        policy.learn(record)
+        """Try one strategy; return whether the alert is dealt with.
+
+        An agent that shows signs of life is not acted on, but looked at again, as often as it does.
+        """
+        while True:
+            policy = self._policies.of(pending.alert.session_id)
+            refused = policy.admit(strategy, self._clock())
+            if refused is not None:
+                return await self._refuse(pending, strategy, refused)
+            if pending.tried[strategy]:
+                await pause(pending.watch, self.config.retry_delay)
+            record = await self._attempt(pending, strategy)
+            policy.learn(record)
+            if record.reason != "alive":
+                return await self._judge(pending, strategy, policy, record)
+            await pause(pending.watch, pending.alert.details["threshold"])
+            pending.tried[strategy] -= 1
+
+    async def _judge(
+        self,
+        pending: PendingAlert,
+        strategy: str,
+        policy: SessionPolicy,
+        record: InterventionRecord,
+    ) -> bool:
+        """Draw the conclusion of an attempt; return whether the alert is dealt with."""
         match record.result:
             case InterventionResult.SUCCESS:
                 alert = pending.alert
@@ -161,10 +178,6 @@ class Treatment:
                 if pending.failures >= self.config.escalation_threshold:
                     await self._escalate(pending)
                     return True
-            case _ if record.reason == "alive":  # it is looked at again
-                await pause(pending.watch, pending.alert.details["threshold"])
-                pending.tried[strategy] -= 1
-                return await self._try(pending, strategy)
             case _:
                 pending.tried[strategy] = self.config.max_retries  # nothing new would come of it
         return record.reason in ("recovered", "session_ended")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -232,3 +234,60 @@ async def test_the_end_of_the_loop_is_no_failure() -> None:
     await asyncio.wait([task], timeout=5)
     assert task.cancelled()
     assert failures == []
+
+
+# -- handlers and threads without an event loop ---------------------------------------------------
+
+
+def publish_on_a_thread(monitor: DebbieMonitor) -> None:
+    thread = threading.Thread(target=monitor.publish_alert, args=(transition(),))
+    thread.start()
+    thread.join(5)
+
+
+async def handled(monitor: DebbieMonitor) -> tuple[str, bool]:
+    """Register a coroutine function, publish on a thread; return what it got, and whether here."""
+    told: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+    here = threading.get_ident()
+
+    async def handler(data: dict[str, Any]) -> None:
+        told.put_nowait((data["alert_type"], threading.get_ident() == here))
+
+    monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
+    await asyncio.to_thread(publish_on_a_thread, monitor)
+    async with asyncio.timeout(5):
+        return await told.get()
+
+
+async def test_a_coroutine_runs_on_the_loop_on_which_it_was_registered() -> None:
+    assert await handled(DebbieMonitor(guard=FailOpen(strict=True))) == ("session_stall", True)
+
+
+async def test_a_coroutine_that_was_registered_without_a_loop_runs_on_debbies() -> None:
+    monitor, told = DebbieMonitor(guard=FailOpen(strict=True)), asyncio.Event()
+
+    async def handler(_: dict[str, Any]) -> None:
+        told.set()
+
+    register = partial(monitor.register_handler, MonitoringEvent.ANOMALY_DETECTED, handler)
+    await asyncio.to_thread(register)
+    monitor.loop = asyncio.get_running_loop()
+    await asyncio.to_thread(publish_on_a_thread, monitor)
+    async with asyncio.timeout(5):
+        await told.wait()
+
+
+def test_a_coroutine_without_any_loop_is_missed_once_and_loudly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monitor = DebbieMonitor(guard=FailOpen(strict=True))
+
+    async def handler(_: dict[str, Any]) -> None:
+        raise AssertionError
+
+    monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
+    publish_on_a_thread(monitor)
+    publish_on_a_thread(monitor)
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "the asynchronous handler of anomaly_detected has no event loop to run on"
+    ]

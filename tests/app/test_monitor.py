@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -138,6 +139,20 @@ async def test_alerts_can_be_iterated() -> None:
         assert await anext(alerts) is resolved
     await alerts.aclose()  # type: ignore[attr-defined]
     assert monitor._alert_subscribers == []
+
+
+async def test_alerts_of_another_thread_wake_who_waits_for_them() -> None:
+    monitor = strict()
+    alerts = monitor.alerts()
+    waiting = asyncio.ensure_future(anext(alerts))  # noqa: TID251 - awaited below
+    await asyncio.sleep(0)
+    fired = transition()
+    timer = threading.Timer(0.05, monitor.publish_alert, [fired])
+    timer.start()
+    async with asyncio.timeout(5):  # the only other thing that would wake the loop
+        assert await waiting is fired
+    timer.join()
+    await alerts.aclose()  # type: ignore[attr-defined]
 
 
 async def test_who_does_not_keep_up_misses_the_oldest() -> None:

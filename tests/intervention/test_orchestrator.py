@@ -165,6 +165,23 @@ async def test_the_first_strategy_that_helps_is_the_last() -> None:
     assert stage.history.session("s1")[0].id == record.id
 
 
+async def test_an_agent_that_is_alive_is_looked_at_as_often_as_it_takes() -> None:
+    stage, looks = Stage(), 0
+
+    async def strategy(_: Attempt) -> Done | None:
+        nonlocal looks
+        looks += 1
+        if looks <= 3000:
+            return Done(kind="impossible", reason="alive", detail="the tool may only be slow")
+        asyncio.get_running_loop().call_soon(stage.tell, MOVES)
+        return None
+
+    stage.executor.register("a", strategy)
+    raised = alerts.alert(strategies=("custom:a",), details={"threshold": 0.0})
+    assert await stage.run(alert=raised) == ["a skipped alive", "a success"]
+    assert looks == 3001
+
+
 async def test_after_so_many_failures_a_person_is_told() -> None:
     stage = Stage(escalation_threshold=3)
     stage.fails("a")
