@@ -183,8 +183,9 @@ class Interventions:
             capture=world.capture,
         )
 
-    def _tried(self, alert: AnomalyAlert) -> list[InterventionRecord]:
-        return list(reversed(self.history.session(alert.session_id, 20)))
+    async def _tried(self, alert: AnomalyAlert) -> list[InterventionRecord]:
+        records = await asyncio.to_thread(self.history.session, alert.session_id, 20)
+        return records[::-1]
 
     def _remember_and_tell(self, event: InterventionEvent) -> None:
         if event.record is not None:

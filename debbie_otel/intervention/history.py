@@ -6,6 +6,7 @@ yet is merged into every answer, so that a record is seen as soon as it is added
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -30,7 +31,7 @@ _BUSY = 0.25
 """Seconds that a question may wait for another process; WAL hardly ever makes it wait."""
 
 _FIRST_LOOK = 2.0
-"""Seconds that the first question may wait for the file to be opened."""
+"""Seconds that the first question may wait for the file to be opened; none on an event loop."""
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -173,7 +174,8 @@ class InterventionHistory:
         self, read: Callable[[HistoryFile], list[_T]]
     ) -> tuple[list[InterventionRecord], list[_T]]:
         """Return the records that are not in the file, and what the file says."""
-        self._writer.opened.wait(_FIRST_LOOK)
+        if not _on_event_loop():
+            self._writer.opened.wait(_FIRST_LOOK)
         # The lock keeps the writer from taking more; only what it is at may be in the file already.
         with self._writer.lock:
             stored: list[_T] = []
@@ -213,6 +215,15 @@ class InterventionHistory:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+
+
+def _on_event_loop() -> bool:
+    """Whether connections wait for this thread: then nothing here may wait for a disk."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def statistics_of(

@@ -98,7 +98,7 @@ class InterventionOrchestrator:
             for pending in [] if case is None else case.pending():
                 pending.watch.transition(transition)
             return
-        strategies = self._treatment.strategies(alert)
+        strategies = self._treatment.given(alert)
         if not strategies or self._stopping:
             return
         if why := self.config.inert:
@@ -158,7 +158,7 @@ class InterventionOrchestrator:
             case.task = asyncio.get_running_loop().create_task(work, name="interventions")
 
     def _too_many(self, alert: AnomalyAlert) -> None:
-        strategy = self._treatment.strategies(alert)[0]
+        strategy = self._treatment.given(alert)[0]
         self._treatment.skip(alert, strategy, "queue", "too many alerts wait already")
 
     async def _deal_with(self, pending: PendingAlert) -> None:

@@ -92,19 +92,19 @@ class Treatment:
         self._tell = tell
         self._dice = dice
 
-    def strategies(self, alert: AnomalyAlert) -> tuple[str, ...]:
-        """Return what is tried about an alert, in order; drawn anew with a learned order."""
-        given = alert.strategies or self.config.strategies(alert.alert_type)
+    def given(self, alert: AnomalyAlert) -> tuple[str, ...]:
+        """Return what may be tried about an alert, in the configured order."""
+        return tuple(alert.strategies or self.config.strategies(alert.alert_type))
+
+    async def strategies(self, alert: AnomalyAlert) -> tuple[str, ...]:
+        """Return the same in the order in which it is tried; drawn anew with a learned order."""
+        given = self.given(alert)
         if self.config.order == "fixed" or len(given) < 2:
-            return tuple(given)
+            return given
+        trials = await asyncio.to_thread(self.history.trials, alert_type=alert.alert_type)
         reach = self._executor.reach(alert.session_id)
-        return order(
-            given,
-            self.history.trials(alert_type=alert.alert_type),
-            self._dice,
-            alert_type=alert.alert_type,
-            agent="" if reach is None else reach.session.info.agent,
-        )
+        agent = "" if reach is None else reach.session.info.agent
+        return order(given, trials, self._dice, alert_type=alert.alert_type, agent=agent)
 
     async def deal_with(self, pending: PendingAlert) -> None:
         """Try the strategies in rounds, until one has worked or none is left, or it has to wait."""
@@ -112,7 +112,7 @@ class Treatment:
         if self._policies.of(alert.session_id).owed == alert.alert_type:
             await self._escalate(pending)
             return
-        strategies = self._not_again(alert, self.strategies(alert))
+        strategies = self._not_again(alert, await self.strategies(alert))
         while True:
             left = [s for s in strategies if pending.tried[s] < self.config.max_retries]
             # Where it had to wait in the midst of a round, that goes on.

@@ -19,6 +19,7 @@ from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.escalation import Escalator, Failed
 from debbie_otel.intervention.escalation.delivery import MAX_WAITING
 from debbie_otel.intervention.escalation.webhook import alert_id
+from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.settings import EscalationSettings, WebhookSettings
 from debbie_otel.intervention.strategies.escalate import EscalateStrategy
 from tests.intervention.receiver import Receiver, receiving
@@ -229,7 +230,7 @@ async def test_nobody_hears_of_the_end_of_what_nobody_heard_of() -> None:
 async def test_what_has_ended_by_what_was_tried_is_told_once() -> None:
     over = alert(resolved_ns=1_700_000_040 * 10**9)
     async with receiving() as receiver, escalating(hook(receiver)) as escalator:
-        done = await EscalateStrategy(escalator, lambda a, _: gone(a), lambda _: [])(over, None)
+        done = await EscalateStrategy(escalator, lambda a, _: gone(a), tried_nothing)(over, None)
         assert done.kind == "escalated"
         assert escalator.active == 0
         await escalator.resolve(over)
@@ -356,13 +357,21 @@ async def test_each_alertmanager_is_told_again_until_it_is_over() -> None:
 # -- the strategy ---------------------------------------------------------------------------------
 
 
+async def tried_nothing(_: AnomalyAlert) -> list[InterventionRecord]:
+    return []
+
+
+async def tried_once(about: AnomalyAlert) -> list[InterventionRecord]:
+    return [failed(about)]
+
+
 async def test_the_strategy_tells_who_was_told() -> None:
     async with (
         receiving() as receiver,
         receiving(404) as other,
         escalating(hook(receiver), hook(other)) as escalator,
     ):
-        strategy = EscalateStrategy(escalator, lambda a, _: gone(a), lambda a: [failed(a)])
+        strategy = EscalateStrategy(escalator, lambda a, _: gone(a), tried_once)
         done = await strategy(alert(), None)
     assert done.kind == "escalated"
     assert done.evidence["told"] == ["log", f"webhook {receiver.url}"]
@@ -372,9 +381,9 @@ async def test_the_strategy_tells_who_was_told() -> None:
 
 async def test_the_strategy_fails_where_only_the_log_was_told() -> None:
     async with receiving(404) as receiver, escalating(hook(receiver)) as escalator:
-        strategy = EscalateStrategy(escalator, lambda a, _: gone(a), lambda _: [])
+        strategy = EscalateStrategy(escalator, lambda a, _: gone(a), tried_nothing)
         done = await strategy(alert(), None)
         assert (done.kind, done.reason) == ("failed", "undelivered")
     async with escalating() as escalator:
-        strategy = EscalateStrategy(escalator, lambda a, _: gone(a), lambda _: [])
+        strategy = EscalateStrategy(escalator, lambda a, _: gone(a), tried_nothing)
         assert (await strategy(alert(), None)).kind == "escalated"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,12 +25,13 @@ from debbie_otel.intervention.channel import Answer, Channel, ChannelError
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor, Reach
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.history_file import HistoryFile
 from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
 from debbie_otel.session import events as ev
 from tests.intervention import alerts
-from tests.intervention.attempts import INERT
+from tests.intervention.attempts import INERT, attempt
 from tests.play import SECOND, Play
 from tests.session.test_connection import START
 
@@ -147,6 +150,47 @@ class Stage:
 def told(record: InterventionRecord) -> str:
     reason = f" {record.reason}" if record.reason else ""
     return f"{record.strategy.removeprefix('custom:')} {record.result}{reason}"
+
+
+# -- the event loop and the disk ------------------------------------------------------------------
+
+
+class OffTheLoop(threading.Event):
+    """Must not be waited for by the thread that made it, on which connections live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop_thread = threading.get_ident()
+        self.asked = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert threading.get_ident() != self.loop_thread, "the event loop waits for a disk"
+        self.asked.set()
+        return super().wait(timeout)
+
+
+async def test_the_event_loop_does_not_wait_for_a_history_that_is_being_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = threading.Event()
+    monkeypatch.setattr(HistoryFile, "check", lambda _: checked.wait(10) or None)
+    stage = Stage(order="learned")
+    history = InterventionHistory(tmp_path / "h.sqlite3", HistorySettings(), stage.clock)
+    history._writer.opened = waited = OffTheLoop()
+    stage.orchestrator._treatment.history = history
+    history.add(attempt())  # has the file opened, and checked
+    stage.helps("a")
+    stage.helps("b")
+    await stage.take("a", "b")
+    assert history.session("s1") != []  # what is in memory, at once
+    assert history.statistics().total.attempts == 1
+    # The learned order is asked for on another thread.
+    assert await asyncio.to_thread(waited.asked.wait, 5)
+    assert stage.tried == []
+    checked.set()
+    await stage.settle()
+    assert len(stage.tried) == 1
+    await asyncio.to_thread(history.close)
 
 
 # -- order, rounds, ends --------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.attempt import Done
@@ -11,7 +11,7 @@ from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.strategies.script import TakeSnapshot
 from debbie_otel.session.session import Session
 
-Tried = Callable[[AnomalyAlert], Sequence[InterventionRecord]]
+Tried = Callable[[AnomalyAlert], Awaitable[Sequence[InterventionRecord]]]
 """Returns what has been tried in the alert's session, the oldest first."""
 
 
@@ -33,7 +33,8 @@ class EscalateStrategy:
     async def __call__(self, alert: AnomalyAlert, session: Session | None) -> Done:
         """Escalate; it fails if there are receivers and none was reached."""
         snapshot = self._take(alert, session)
-        outcome = await self._escalator.raise_alert(alert, snapshot, self._tried(alert))
+        tried = await self._tried(alert)
+        outcome = await self._escalator.raise_alert(alert, snapshot, tried)
         missed = [f"{failure.receiver} ({failure.reason})" for failure in outcome.failed]
         evidence = {"told": list(outcome.delivered), "not_told": missed}
         if missed and outcome.delivered == ("log",):
