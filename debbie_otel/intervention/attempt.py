@@ -178,7 +178,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             "$session": None if self.session.info.unnamed else self.session.info.id,
             "$turn": None if turn is None else turn.id,
             "$text": text,
-            "$call": None if call is None else call.id,
+            "$call": None if call is None or call.id is None else call.raw_id,
         }
         missing = (word for word, fact in facts.items() if fact is None and act.needs(word))
         return None if next(missing, None) is not None else facts

@@ -25,7 +25,7 @@ from debbie_otel.session.events import (
     StraySeen,
 )
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType
-from debbie_otel.session.model import Call, Outcome, TraceContext, Turn
+from debbie_otel.session.model import NO_ID, Call, Outcome, TraceContext, Turn
 from debbie_otel.session.pending import Pending, PendingCalls
 from debbie_otel.session.rules import Scene
 from debbie_otel.session.session import MAX_CONTENT, Session
@@ -187,6 +187,7 @@ class Connection:
             trace=trace or self.caller,
             params=message.params if message.size <= MAX_PARAMS else None,
             versioned=message.versioned,
+            raw_id=_raw_id(message),
         )
         if message.direction is _CLIENT:
             self.versioned = message.versioned
@@ -299,7 +300,7 @@ class Connection:
 
     def _settle(self, rule: Rule, scene: Scene) -> None:
         """End a request of the notification's sender that will get no answer."""
-        call_id = scene.fields.first(rule.id)
+        call_id = scene.fields.request_id(rule.id)
         entry = self._pending.take(scene.message.direction, call_id)
         if entry is not None:
             cancelled = rule.role == "cancel_call"
@@ -473,6 +474,14 @@ class Connection:
             error_type=call.error_type,
             error_message=call.error_message,
         )
+
+
+def _raw_id(message: InterceptedMessage) -> msgspec.Raw:
+    raw_id = message.raw_id
+    if raw_id is None:
+        return NO_ID
+    # A view would keep the whole message alive, as `params` do of a small one.
+    return raw_id if message.size <= MAX_PARAMS else raw_id.copy()
 
 
 def _of_role(role: Role, rules: Iterable[Rule]) -> Rule | None:

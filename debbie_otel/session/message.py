@@ -11,14 +11,33 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal, DecimalException
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from debbie_otel.session.edit import members_of_batch, top_level_members
 from debbie_otel.wire.direction import MessageDirection
 
-JsonRpcId = int | float | str | None
+
+class OddId(msgspec.Struct, frozen=True):
+    """An id of a type that JSON-RPC forbids (boolean, array, object), or no valid Unicode."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+JsonRpcId = int | Decimal | str | OddId | None
+"""What ids are compared by; how one is spelt is in `raw_id`.
+
+Strings are equal by their value, numbers by their exact decimal value: 1, 1.0 and 1e0 are one id,
+as some parsers know no other numbers than doubles, and a server may answer 1.0 to 1. No id passes
+through a double itself: 0.1000000000000000055 is another one than 0.1. A string never equals a
+number.
+"""
 
 _NO_ID = msgspec.UNSET
 
@@ -54,17 +73,16 @@ class InterceptedMessage(msgspec.Struct, gc=False):
     Attributes:
         direction: Who sent it.
         type: What it is.
-        id: The id of a request or response; `msgspec.UNSET` where there is none. An id of a
-            forbidden type (boolean, array, object) is its JSON text behind a NUL, so that it
-            can collide with no real id.
+        id: The id of a request or response, to be compared; `msgspec.UNSET` where there is none.
         method: Name of a request or notification, else None.
         params: Raw JSON of `params`, `result` or `error`; empty where absent.
         result: As params.
         error: As params.
-        size: Bytes of the message's payload (of its share, in a batch), after decompression.
+        size: Bytes of the message, after decompression.
         time_ns: When it was seen, nanoseconds since the epoch.
-        payload: The bytes of the whole WebSocket message that it came in.
+        payload: Its bytes; of a member of a batch, only its own.
         versioned: Whether it has a `jsonrpc` member.
+        raw_id: The id as it is spelt on the wire; None where there is none.
 
     """
 
@@ -79,20 +97,12 @@ class InterceptedMessage(msgspec.Struct, gc=False):
     result: msgspec.Raw | None = None
     error: msgspec.Raw | None = None
     versioned: bool = False
+    raw_id: msgspec.Raw | None = None
 
     def decoded(self, member: str) -> Any:
         """Decode `params`, `result` or `error`; None where absent or no valid JSON."""
         raw: msgspec.Raw | None = getattr(self, member)
-        if raw is None:
-            return None
-        value = loads(raw)
-        if value is None and len(self.payload) >= _BIG:  # see _parse_big: more members followed
-            try:
-                raw = getattr(_decode_envelope(self.payload), member)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return None
-            value = None if raw is _NO_ID else loads(raw)
-        return value
+        return None if raw is None else loads(raw)
 
     def rpc_error(self) -> RpcError:
         """Decode the `error` member, also in the malformed shapes that servers send."""
@@ -107,7 +117,7 @@ class InterceptedMessage(msgspec.Struct, gc=False):
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    id: int | float | str | msgspec.UnsetType | None = _NO_ID
+    id: msgspec.Raw | msgspec.UnsetType = _NO_ID
     method: str | None = None
     params: msgspec.Raw | msgspec.UnsetType = _NO_ID
     result: msgspec.Raw | msgspec.UnsetType = _NO_ID
@@ -119,13 +129,14 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _NULL = msgspec.Raw(b"null")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def loads(raw: bytes | msgspec.Raw) -> Any:
     """Decode JSON, strictly first, then as Python's own parser takes it; None if neither can."""
     try:
         return _decode_any(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         pass
     try:
         return json.loads(bytes(raw))
@@ -133,8 +144,33 @@ def loads(raw: bytes | msgspec.Raw) -> Any:
         return None
 
 
-_BIG = 2048
-_BRACE = ord("}")
+_decode_id = msgspec.json.Decoder(float_hook=Decimal).decode
+_UNDECODED = object()
+
+
+def id_of(raw: bytes | msgspec.Raw) -> JsonRpcId:
+    """Return the id that is spelt so, to be compared."""
+    try:
+        value = _decode_id(raw)
+    except (*_UNREADABLE, DecimalException):
+        value = _UNDECODED
+    kind = type(value)
+    if kind is int or kind is str or value is None or kind is Decimal:
+        found: JsonRpcId = value
+        return found
+    return _odd_id(bytes(raw).decode("utf-8", "replace"))
+
+
+def _odd_id(text: str) -> JsonRpcId:
+    if text[-1:].isdigit():
+        try:
+            return Decimal(text)  # an integer of thousands of digits
+        except DecimalException:
+            return OddId(text)  # an exponent beyond all measure
+    value = loads(text.encode())
+    return OddId(text if value is None else json.dumps(value))
+
+
 _HEAD = re.compile(
     rb"""\s*\{\s*(?P<versioned>"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?
     "id"\s*:\s*(?P<id>\d{1,15}|"[^"\\\x00-\x1f\x80-\xff]{0,64}")\s*,\s*
@@ -159,39 +195,6 @@ _TAIL_WITH_ID = re.compile(
 )
 
 
-def _parse_big(
-    payload: bytes, direction: MessageDirection, time_ns: int
-) -> InterceptedMessage | None:
-    """Read a big request or response by its first members alone; None if they do not tell.
-
-    Decoding it all would cost more than everything else that is done to it. What follows the head
-    is taken at its word: nothing that could change what the message is comes after the id.
-    """
-    head = _HEAD.match(payload)
-    if head is None:
-        return None
-    end = len(payload) - 1
-    if payload[end] != _BRACE:
-        end = len(payload.rstrip()) - 1
-        if payload[end] != _BRACE:
-            return None
-    versioned, identifier, later, method = head.groups()
-    body = msgspec.Raw(memoryview(payload)[head.end() : end])  # no copy
-    return InterceptedMessage(
-        direction,
-        MessageType.RESPONSE if method is None else MessageType.REQUEST,
-        time_ns,
-        len(payload),
-        payload,
-        _decode_any(identifier),
-        None if method is None else method.decode(),
-        None if method is None else body,
-        body if method is None else None,
-        None,
-        (versioned or later) is not None,
-    )
-
-
 def parse_head(
     head: bytes, size: int, direction: MessageDirection, time_ns: int, tail: bytes = b""
 ) -> InterceptedMessage | None:
@@ -212,9 +215,10 @@ def parse_head(
         time_ns,
         size,
         head,
-        _decode_any(identified["id"]),
+        id_of(identified["id"]),
         None if method is None else method.decode(),
         versioned=any((found["versioned"], identified["versioned"], identified["later"])),
+        raw_id=msgspec.Raw(identified["id"]),
     )
 
 
@@ -229,28 +233,20 @@ def parse_payload(
         time_ns: When, nanoseconds since the epoch.
 
     """
-    if len(payload) >= _BIG:
-        message = _parse_big(payload, direction, time_ns)
-        if message is not None:
-            return [message]
     try:
         envelope = _decode_envelope(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return _parse_unusual(payload, direction, time_ns)
-    return [_message(envelope, payload, len(payload), direction, time_ns)]
+    return [_message(envelope, payload, direction, time_ns)]
 
 
 def _message(
-    envelope: _Envelope,
-    payload: bytes,
-    size: int,
-    direction: MessageDirection,
-    time_ns: int,
+    envelope: _Envelope, payload: bytes, direction: MessageDirection, time_ns: int
 ) -> InterceptedMessage:
-    params, result, error = envelope.params, envelope.result, envelope.error
+    raw_id, params, result, error = envelope.id, envelope.params, envelope.result, envelope.error
     method = envelope.method
     if method is not None:
-        kind = _NOTIFICATION if envelope.id is _NO_ID else _REQUEST
+        kind = _NOTIFICATION if raw_id is _NO_ID else _REQUEST
     elif error is not _NO_ID and error != _NULL:
         kind = MessageType.ERROR
     elif result is not _NO_ID:
@@ -261,14 +257,15 @@ def _message(
         direction,
         kind,
         time_ns,
-        size,
+        len(payload),
         payload,
-        envelope.id,
+        _NO_ID if raw_id is _NO_ID else id_of(raw_id),
         method,
         None if params is _NO_ID else params,
         None if result is _NO_ID else result,
         None if error is _NO_ID else error,
         envelope.jsonrpc is not _NO_ID,
+        None if raw_id is _NO_ID else raw_id,
     )
 
 
@@ -276,48 +273,30 @@ def _parse_unusual(
     payload: bytes, direction: MessageDirection, time_ns: int
 ) -> list[InterceptedMessage]:
     """Parse batches, envelopes with members of odd types, and JSON that only Python accepts."""
-    value: Any
     try:
-        value = _decode_batch(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = loads(payload)
-    entries = value if isinstance(value, list) and value else [value]
+        entries = [bytes(entry) for entry in _decode_batch(payload)]
+    except _UNREADABLE:
+        entries = members_of_batch(payload) if isinstance(loads(payload), list) else []
     messages = []
-    for entry in entries:
-        if isinstance(entry, msgspec.Raw):
-            size = len(bytes(entry))
-            try:
-                envelope = _decode_envelope(entry)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                envelope = _odd_envelope(loads(entry))
-        else:
-            size = len(payload) // len(entries)
+    for entry in entries or [payload]:
+        try:
+            envelope = _decode_envelope(entry)
+        except _UNREADABLE:
             envelope = _odd_envelope(entry)
-        messages.append(_message(envelope, payload, size, direction, time_ns))
+        messages.append(_message(envelope, entry, direction, time_ns))
     return messages
 
 
-def _odd_envelope(value: Any) -> _Envelope:
-    if not isinstance(value, dict):
+def _odd_envelope(payload: bytes) -> _Envelope:
+    if not isinstance(loads(payload), dict):
         return _Envelope()
-    envelope = _Envelope(jsonrpc=_NULL if "jsonrpc" in value else _NO_ID)
-    method = value.get("method")
+    members = {name: msgspec.Raw(value) for name, value in top_level_members(payload)}
+    envelope = _Envelope(jsonrpc=members.get("jsonrpc", _NO_ID))
+    method = loads(members.get("method", _NULL))
     if method is not None and not isinstance(method, str):
         return envelope  # neither a call nor an answer that anyone could match
-    envelope.method = None if method is None else _encodable(method)
-    if "id" in value:
-        identifier = value["id"]
-        if isinstance(identifier, str):
-            identifier = _encodable(identifier)
-        elif isinstance(identifier, bool) or not isinstance(identifier, int | float | None):
-            identifier = "\0" + json.dumps(identifier)
-        envelope.id = identifier
-    for member in ("params", "result", "error"):
-        if member in value:
-            setattr(envelope, member, msgspec.Raw(json.dumps(value[member]).encode()))
+    # Lone surrogates are replaced: JSON can hold them, and UTF-8 (so OTLP) cannot.
+    envelope.method = None if method is None else method.encode("utf-8", "replace").decode()
+    for member in ("id", "params", "result", "error"):
+        setattr(envelope, member, members.get(member, _NO_ID))
     return envelope
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can hold and UTF-8 (so OTLP) cannot."""
-    return text.encode("utf-8", "replace").decode()

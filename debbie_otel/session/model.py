@@ -20,6 +20,10 @@ Clock = Callable[[], int]
 """Returns nanoseconds since the epoch; never runs backwards."""
 
 
+NO_ID = msgspec.Raw(b"null")
+"""How an id is spelt where a request has none that could be known."""
+
+
 class Outcome(StrEnum):
     """How a turn, a call or a tool ended."""
 
@@ -118,6 +122,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
 
     Attributes:
         direction: That of the request.
+        id: Its id, to be compared; `raw_id`, as it was spelt.
         turn: The turn in which it was made, or that it opened; None outside turns.
         opens_turn: Whether `turn` is the turn that this very request opened.
         tool: The tool execution that this request is (MCP's tools/call).
@@ -152,6 +157,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
     error_message: str = ""
     waits_for_user: bool = False
     versioned: bool = False
+    raw_id: msgspec.Raw = NO_ID
     is_rpc_error: bool = False
     injected: bool = False
     part_of: Call | None = None

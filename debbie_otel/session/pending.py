@@ -80,10 +80,7 @@ class PendingCalls:
     def take(self, direction: MessageDirection, call_id: Any) -> Pending | None:
         """Remove and return the oldest request of that direction and id."""
         queue = self._queues[direction]
-        try:
-            entry = queue.pop(call_id, None)
-        except TypeError:  # an id that no request can have, such as an object
-            return None
+        entry = queue.pop(call_id, None)
         if entry is not None and self._behind:
             waiting = self._behind.get((direction, call_id))
             if waiting is not None:
@@ -100,10 +97,7 @@ class PendingCalls:
 
     def take_cancelled(self, direction: MessageDirection, call_id: Any) -> str | None:
         """Return the method of a cancelled request, once."""
-        try:
-            return self._cancelled.pop((direction, call_id), None)
-        except TypeError:  # an id that no request can have, such as an object
-            return None
+        return self._cancelled.pop((direction, call_id), None)
 
     def oldest_ns(self) -> int | None:
         """When the oldest request was sent, as far as ids are unique; safe on other threads."""

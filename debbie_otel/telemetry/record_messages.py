@@ -103,7 +103,7 @@ class MessageRecorder:
         unknown = message.type is MessageType.UNKNOWN
         attributes = self._single(message)
         status = UNSET
-        if isinstance(message.id, str | int | float):
+        if message.raw_id is not None and message.id is not None:
             attributes[semconv.JSONRPC_REQUEST_ID] = str(message.id)
         if event.cancelled is not None:  # what the answer says does not matter any more
             attributes[self._spans.method_attribute] = event.cancelled

@@ -75,6 +75,46 @@ def test_ids_of_all_kinds_are_told_apart() -> None:
     assert stage.of(ev.StraySeen) == []
 
 
+def test_ids_never_pass_through_doubles() -> None:
+    stage = Play("generic")
+    stage.play(
+        """
+        >> {"id":0.1000000000000000055,"method":"long"}
+        >> {"id":0.1,"method":"short"}
+        >> {"id":1e400,"method":"huge"}
+        >> {"id":"caf\\u00e9\\/","method":"escaped"}
+        >> {"id":7,"method":"whole"}
+        << {"id":0.1,"result":0}
+        << {"id":10e399,"result":0}
+        << {"id":"café/","result":0}
+        << {"id":7.0,"result":0}
+        << {"id":0.1000000000000000055,"result":0}
+        """
+    )
+    ended = [(event.call.method, bytes(event.call.raw_id)) for event in stage.of(ev.CallEnded)]
+    assert ended == [
+        ("short", b"0.1"),
+        ("huge", b"1e400"),
+        ("escaped", b'"caf\\u00e9\\/"'),
+        ("whole", b"7"),
+        ("long", b"0.1000000000000000055"),
+    ]
+    assert stage.of(ev.StraySeen) == []
+
+
+def test_a_cancelled_request_is_known_by_its_exact_id() -> None:
+    stage = Play("mcp")
+    stage.play(
+        """
+        >> {"jsonrpc":"2.0","id":0.1,"method":"tools/list"}
+        >> {"jsonrpc":"2.0","id":0.1000000000000000055,"method":"tools/call","params":{"name":"t"}}
+        >> {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":0.1000000000000000055}}
+        """
+    )
+    (ended,) = stage.of(ev.CallEnded)
+    assert (ended.call.method, ended.call.outcome) == ("tools/call", "cancelled")
+
+
 def test_requests_with_the_same_id_are_answered_in_order() -> None:
     stage = Play("generic")
     stage.play(

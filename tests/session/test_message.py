@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import json
+import random
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from debbie_otel.session.message import (
     InterceptedMessage,
     MessageType,
+    OddId,
     RpcError,
+    id_of,
     parse_head,
     parse_payload,
 )
 from debbie_otel.wire.direction import MessageDirection
+from tests.session.json_text import Members, Text, spelt, values
 
 C2S = MessageDirection.CLIENT_TO_SERVER
 UNSET = msgspec.UNSET
@@ -36,10 +41,10 @@ def one(payload: bytes) -> InterceptedMessage:
         (b'{"jsonrpc":"2.0","id":1,"method":"a"}', MessageType.REQUEST, 1),
         (b'{"id":"x","method":"a","params":[1]}', MessageType.REQUEST, "x"),
         (b'{"id":null,"method":"a"}', MessageType.REQUEST, None),
-        (b'{"id":1.5,"method":"a"}', MessageType.REQUEST, 1.5),
+        (b'{"id":1.5,"method":"a"}', MessageType.REQUEST, Decimal("1.5")),
         (b'{"id":123456789012345678901234567890,"method":"a"}', MessageType.REQUEST, 123456789012345678901234567890),
-        (b'{"id":true,"method":"a"}', MessageType.REQUEST, "\0true"),
-        (b'{"id":[1],"method":"a"}', MessageType.REQUEST, "\0[1]"),
+        (b'{"id":true,"method":"a"}', MessageType.REQUEST, OddId("true")),
+        (b'{"id":[1],"method":"a"}', MessageType.REQUEST, OddId("[1]")),
         (b'{"jsonrpc":"2.0","method":"a"}', MessageType.NOTIFICATION, UNSET),
         (b'{"id":1,"result":{}}', MessageType.RESPONSE, 1),
         (b'{"id":1,"result":null}', MessageType.RESPONSE, 1),
@@ -160,11 +165,7 @@ def test_any_bytes_give_messages(payload: bytes) -> None:
     assert parse(payload)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
+json_values = values | st.just(float("nan"))
 
 
 @given(
@@ -252,3 +253,102 @@ def test_an_end_without_the_id_is_left_alone(tail: bytes) -> None:
 def test_a_beginning_that_does_not_tell_is_left_alone() -> None:
     assert parse_head(b'{"result":{"a":"xxx', 1, C2S, 7) is None
     assert parse_head(b"\x00\x01", 1, C2S, 7) is None
+
+
+def spelt_members(pairs: list[tuple[str, str]], chance: random.Random) -> bytes:
+    written = Members(*[(name, Text(text)) for name, text in pairs])
+    return spelt(written, chance).encode("utf-8", "surrogatepass")
+
+
+padding = st.sampled_from([0, 100, 2030, 5000, 70_000]).flatmap(
+    lambda size: st.sampled_from(["x", '{"id":7,', '"}},"id":2}', "\\", "ä\n"]).map(
+        lambda part: (part * size)[:size]
+    )
+)
+bodies = st.tuples(values, padding, st.randoms(use_true_random=False)).map(
+    lambda drawn: spelt([drawn[0], {"id": 3, "pad": drawn[1]}], drawn[2])
+)
+members = st.one_of(
+    st.tuples(st.just("jsonrpc"), st.just('"2.0"')),
+    st.tuples(st.just("id"), st.sampled_from(["1", '"a\\u0062"', "0.1000000000000000055", "null"])),
+    st.tuples(st.just("method"), st.sampled_from(['"m"', '"tools\\/call"', "null"])),
+    st.tuples(st.sampled_from(["params", "result"]), bodies),
+    st.tuples(st.just("error"), bodies | st.just("null")),
+    st.tuples(st.sampled_from(["trace", "emittedAtMs", "Id", "\\"]), bodies | st.just("5")),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(members, max_size=8), st.randoms(use_true_random=False))
+def test_a_message_of_any_size_and_order_is_what_decoding_it_all_gives(
+    pairs: list[tuple[str, str]], chance: random.Random
+) -> None:
+    message = one(spelt_members(pairs, chance))
+    written = dict(pairs)  # of a member that occurs twice, the last counts
+    method = json.loads(written.get("method", "null"))
+    if method is not None:
+        expected = MessageType.REQUEST if "id" in written else MessageType.NOTIFICATION
+    elif written.get("error", "null") != "null":
+        expected = MessageType.ERROR
+    else:
+        expected = MessageType.RESPONSE if "result" in written else MessageType.UNKNOWN
+    assert (message.type, message.method) == (expected, method)
+    assert message.versioned is ("jsonrpc" in written)
+    for member, raw in (
+        ("id", message.raw_id),
+        ("params", message.params),
+        ("result", message.result),
+        ("error", message.error),
+    ):
+        spelling = written.get(member)
+        assert (None if raw is None else bytes(raw)) == (spelling and spelling.encode())
+    assert message.id == (id_of(written["id"].encode()) if "id" in written else UNSET)
+
+
+@pytest.mark.parametrize("size", [10, 3000])
+def test_members_may_follow_params(size: int) -> None:
+    """As Codex has it: id, method, params, trace."""
+    params = b'{"name":"t","arguments":{"x":"' + b"a" * size + b'"}}'
+    message = one(b'{"id":1,"method":"tools/call","params":' + params + b',"jsonrpc":"2.0"}')
+    assert message.versioned
+    assert bytes(message.params or b"") == params
+
+
+@pytest.mark.parametrize(
+    ("one_id", "other", "same"),
+    [
+        (b"1", b'"1"', False),
+        (b"1", b"1.0", True),
+        (b"1", b"1e0", True),
+        (b"0.1", b"0.1000000000000000055", False),
+        (b"9007199254740993", b"9007199254740992", False),
+        (b"9007199254740993", b"9007199254740993.0", True),
+        (b"1e400", b"1e401", False),
+        (b"1e400", b"10e399", True),
+        (b"1e99999999999999999999", b"1e99999999999999999998", False),
+        (b"9" * 5000, b"9" * 4999 + b"8", False),
+        (b"9" * 5000, b"9" * 5000, True),
+        (b'"\\u0061\\/"', b'"a/"', True),
+        (b"true", b"1", False),
+        (b"null", b'"null"', False),
+        (b"[1, 2]", b"[1,2]", True),
+        (b'"\\u0000true"', b"true", False),
+        (b'"\\ud800"', b'"\\ud801"', False),
+        (b'"\\ud800"', b'"?"', False),
+    ],
+)
+def test_ids_are_compared_by_their_exact_value(one_id: bytes, other: bytes, same: bool) -> None:
+    first, second = (one(b'{"result":1,"id":' + raw + b"}") for raw in (one_id, other))
+    assert (first.id == second.id) is same
+    assert same is (len({first.id, second.id}) == 1)
+    assert bytes(first.raw_id or b"") == one_id
+    assert str(first.id).encode()
+
+
+def test_members_of_odd_messages_are_as_they_were_written() -> None:
+    message = one(b'{"id":1.50,"method":"m","params":[NaN, 1.10],"result":1e999}')
+    assert (bytes(message.params or b""), bytes(message.raw_id or b"")) == (b"[NaN, 1.10]", b"1.50")
+    first, second = parse(b'[{"id":1e400,"result":[NaN]}, {"id":2,"result":0 }]')
+    assert (bytes(first.raw_id or b""), bytes(first.result or b"")) == (b"1e400", b"[NaN]")
+    assert first.payload == b'{"id":1e400,"result":[NaN]}'
+    assert second.payload == b'{"id":2,"result":0 }'

@@ -10,7 +10,8 @@ import msgspec
 from debbie_otel.intervention.acting.pending_requests import MAX_OUTSTANDING, Outstanding
 from debbie_otel.intervention.channel import ChannelError, Request
 from debbie_otel.session.connection import Connection
-from debbie_otel.session.encode import encode_error, encode_result, members_of_batch, with_id
+from debbie_otel.session.edit import members_of_batch, with_id
+from debbie_otel.session.encode import encode_error, encode_result
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType, parse_payload
 from debbie_otel.session.model import Call
 from debbie_otel.wire.direction import MessageDirection
@@ -115,11 +116,11 @@ class Answers:
 
     def answer(self, call: Call, result: Any) -> None:
         """Answer a held request in the server's place; see `Channel.answer`."""
-        self._replace(call, encode_result(call.id, result, versioned=call.versioned))
+        self._replace(call, encode_result(call.raw_id, result, versioned=call.versioned))
 
     def fail(self, call: Call, text: str) -> None:
         """Answer a held request with an error; see `Channel.fail`."""
-        self._replace(call, encode_error(call.id, _GIVEN_UP, text, versioned=call.versioned))
+        self._replace(call, encode_error(call.raw_id, _GIVEN_UP, text, versioned=call.versioned))
 
     def _replace(self, call: Call, payload: bytes) -> None:
         hold = self._hold_of(call)
@@ -217,7 +218,7 @@ class Answers:
             hold.replaced = True
             if hold.answer is not None or hold.gone:  # it is needed no more
                 del self._held[call.id]
-        answer = with_id(raw, call.id)
+        answer = with_id(raw, call.raw_id)
         if call.ended_ns is None:
             self._tell(answer)
         return answer
@@ -230,4 +231,4 @@ class Answers:
 def given_up(call: Call) -> bytes:
     """Return the error that answers a request whose server has been replaced."""
     text = "the session was restarted, and this request was given up"
-    return encode_error(call.id, _GIVEN_UP, text, versioned=call.versioned)
+    return encode_error(call.raw_id, _GIVEN_UP, text, versioned=call.versioned)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from debbie_otel.session.encode import members_of_batch, with_id
+from debbie_otel.session.edit import members_of_batch, with_id
+from debbie_otel.session.encode import encode_id
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType, parse_payload
 from debbie_otel.wire.direction import MessageDirection
 
@@ -25,7 +26,7 @@ class Questions:
 
     def __init__(self) -> None:
         self._stale: set[JsonRpcId] = set()
-        self._renamed: dict[JsonRpcId, JsonRpcId] = {}  # what the client sees -> the server's own
+        self._renamed: dict[JsonRpcId, bytes] = {}  # what the client sees -> as the server spelt it
         self._prefix = f"debbie-{secrets.token_hex(8)}-q"
         self._number = 0
 
@@ -71,8 +72,8 @@ class Questions:
             return raw
         self._number += 1
         ours = f"{self._prefix}{self._number}"
-        self._renamed[ours] = message.id
-        return with_id(raw, ours)
+        self._renamed[ours] = bytes(message.raw_id or b"null")
+        return with_id(raw, encode_id(ours))
 
     def _answered(self, message: InterceptedMessage, raw: bytes) -> bytes | None:
         if message.method is not None or message.id is msgspec.UNSET:

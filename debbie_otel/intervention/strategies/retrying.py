@@ -296,7 +296,7 @@ def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:
         return False
     rules = held.reach.connection.dialect.on_message.get(message.method or "", ())
     paths = [rule.id for rule in rules if rule.role == "cancel_call"]
-    return any(Fields(message).first(path) == call.id for path in paths)
+    return any(Fields(message).request_id(path) == call.id for path in paths)
 
 
 def _take_back(request: Request, held: _Held) -> None:

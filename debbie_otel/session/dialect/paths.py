@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.session.message import InterceptedMessage, loads
+from debbie_otel.session.edit import raw_value
+from debbie_otel.session.message import InterceptedMessage, JsonRpcId, id_of, loads
 
 Paths = str | list[str]
 Condition = dict[str, Any]
@@ -46,6 +47,18 @@ class Fields:
     def text(self, paths: Paths) -> str | None:
         """Return the first value as text if it is a string or a number; else None."""
         return as_text(self.first(paths))
+
+    def request_id(self, paths: Paths) -> JsonRpcId:
+        """Return the first value that is there and not null as the id of a request."""
+        value = self.first(paths)
+        if (isinstance(value, int | str) and not isinstance(value, bool)) or value is None:
+            found: JsonRpcId = value
+            return found
+        for path in [paths] if isinstance(paths, str) else paths:  # no double has all its digits
+            raw = raw_value(self._message.payload, path)
+            if raw is not None and raw != b"null":
+                return id_of(raw)
+        return None
 
     def gather(self, paths: Paths | dict[str, str]) -> Any:
         """Return a value, or for a table of paths an object of those that are there."""

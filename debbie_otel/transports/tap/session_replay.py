@@ -10,7 +10,8 @@ from websockets.frames import CloseCode, Opcode
 
 from debbie_otel.intervention.acting.pending_requests import Outstanding
 from debbie_otel.intervention.channel import Answer, ChannelError, RestartPlan
-from debbie_otel.session.encode import encode_error, with_id
+from debbie_otel.session.edit import with_id
+from debbie_otel.session.encode import encode_error, encode_id
 from debbie_otel.session.message import MessageType, parse_payload
 from debbie_otel.session.renaming import Renaming
 from debbie_otel.transports.tap.upstream_connection import OwnConnection
@@ -70,7 +71,7 @@ class Rehearsal:
             self._own.send(payload)
             return Answer()
         request = self._outstanding.new(numbered=type(message.id) is int)
-        self._own.send(with_id(payload, request.id))
+        self._own.send(with_id(payload, encode_id(request.id)))
         answer = await request.answer
         if answer.error is not None:
             raise ChannelError(f"{message.method} was refused: {answer.error}")
@@ -81,7 +82,9 @@ class Rehearsal:
             if message.type is MessageType.REQUEST and message.id is not msgspec.UNSET:
                 text = "the session is being restarted"
                 versioned = message.versioned
-                answer = encode_error(message.id, _METHOD_NOT_FOUND, text, versioned=versioned)
+                answer = encode_error(
+                    message.raw_id or b"null", _METHOD_NOT_FOUND, text, versioned=versioned
+                )
                 self._own.send(answer)
             else:
                 self._outstanding.take(message)

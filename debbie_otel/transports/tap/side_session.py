@@ -102,7 +102,9 @@ class TapSide:
             if message.type is MessageType.REQUEST and message.id is not msgspec.UNSET:
                 text = "this connection answers nothing"
                 versioned = message.versioned
-                answer = encode_error(message.id, _METHOD_NOT_FOUND, text, versioned=versioned)
+                answer = encode_error(
+                    message.raw_id or b"null", _METHOD_NOT_FOUND, text, versioned=versioned
+                )
                 self._send(answer)
             elif self._outstanding.take(message) and not self._outstanding:
                 self._expect_nothing()
