@@ -36,7 +36,7 @@ CORES = {
 """Parts that do no I/O, with the libraries that they may import beside those that do none."""
 
 PURE = {
-    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "enum", "functools", "hashlib",
+    "__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "decimal", "enum", "functools", "hashlib",
     "heapq", "importlib", "itertools", "json", "math", "operator", "re", "secrets", "string", "struct",
     "typing", "unicodedata", "urllib", "debbie_otel",
 }  # fmt: skip
