@@ -25,7 +25,7 @@ from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.recorder import Recorder
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import TOO_LARGE
+from debbie_otel.wire.frames import TOO_LARGE
 from debbie_otel.wire.observer import (
     CloseSeen,
     HandshakeSeen,
@@ -104,7 +104,7 @@ class WebSocketInterceptor:
         """Look at bytes that have been passed on."""
         try:
             events = self._wire.receive_data(direction, data)
-            if not events and self._wire.blind is None:
+            if not events and self._wire.inspection_stopped is None:
                 return
             now = self.clock()
             for event in events:
@@ -119,8 +119,8 @@ class WebSocketInterceptor:
                     )
                 elif type(event) is CloseSeen:
                     self.leaving = self.leaving or direction is MessageDirection.CLIENT_TO_SERVER
-            if self._wire.blind is not None and self._open:
-                self._go_blind(self._wire.blind, now)
+            if self._wire.inspection_stopped is not None and self._open:
+                self._stop_inspecting(self._wire.inspection_stopped, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the bytes have gone through
             self.guard.failed("inspection of a connection", error)
 
@@ -131,10 +131,10 @@ class WebSocketInterceptor:
 
     def cannot_follow(self, reason: str) -> None:
         """Give up, as whoever is shown the bytes in its place cannot follow them any more."""
-        if self._wire.blind is None:
-            self._wire.go_blind(reason)
+        if self._wire.inspection_stopped is None:
+            self._wire.stop_inspecting(reason)
             if self._open:
-                self._go_blind(reason, self.clock())
+                self._stop_inspecting(reason, self.clock())
 
     def eof_received(self, direction: MessageDirection) -> None:
         """Take note that one side sends no more."""
@@ -269,7 +269,7 @@ class WebSocketInterceptor:
             side=self._side,
         )
 
-    def _go_blind(self, reason: str, now_ns: int) -> None:
+    def _stop_inspecting(self, reason: str, now_ns: int) -> None:
         """End what is open: the bytes go on, but nothing more will be seen of them."""
         self.guard.tell(reason, f"{self.connection.key} passes uninspected from now on: {reason}")
         self._count_uninspected(reason)

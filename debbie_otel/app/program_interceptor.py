@@ -12,7 +12,7 @@ from debbie_otel.app.ingest_queue import Backlog
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.session.model import TraceContext
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import TOO_LARGE
+from debbie_otel.wire.frames import TOO_LARGE
 
 AT_ONCE = 32
 """Messages of a connection that are taken in at once: they tell how the others are to be seen."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from websockets.frames import Frame, Opcode
 
 from debbie_otel.wire.deflate import DEFLATE_TAIL, Inflater
-from debbie_otel.wire.framing import MAX_HEAD, apply_mask, frame_head, turned
+from debbie_otel.wire.frames import MAX_HEAD, apply_mask, frame_head, rotate_mask
 
 _FIN, _RSV1, _OPCODE = 0x80, 0x40, 0x0F
 _CLOSE = int(Opcode.CLOSE)
@@ -117,7 +117,7 @@ class Plain:
             mask = self._head[-4:]
             payload = apply_mask(payload, mask)
             # The rest of the frame goes on where this piece ended.
-            self._head = self._head[:-4] + turned(mask, taken)
+            self._head = self._head[:-4] + rotate_mask(mask, taken)
         final = whole and bool(self._head[0] & _FIN)
         if final:
             payload += DEFLATE_TAIL

@@ -11,31 +11,137 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from websockets.frames import CloseCode, Opcode
 
 from debbie_otel.errors import InspectionError
-from debbie_otel.wire.deflate import DeflateParameters, Inflater
+from debbie_otel.wire.deflate import DEFLATE_TAIL, HEAD, TAIL, DeflateParameters, Inflater
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import (
-    TOO_LARGE,
-    CloseSeen,
-    ControlSeen,
-    FrameEvent,
-    PayloadSeen,
-    PayloadSkipped,
-)
-from debbie_otel.wire.framing import MAX_HEAD, apply_mask, frame_head, turned
-from debbie_otel.wire.skipping import SkippedMessage
+
+try:
+    from websockets.speedups import apply_mask as apply_mask
+except ImportError:  # a platform without websockets' C extension
+    from websockets.utils import apply_mask as apply_mask
 
 DEFAULT_MAX_MESSAGE_SIZE = 8 * 2**20
 """Bytes of a message (after decompression) above which it is not inspected."""
 
+MAX_HEAD = 14
+"""Bytes of a frame before its payload."""
+
+TOO_LARGE = "larger than the inspection limit"
+"""Why a message of more than the limit is skipped."""
+
 _FIN, _RSV1, _RSV2_RSV3, _OPCODE = 0x80, 0x40, 0x30, 0x0F
 _CONT, _TEXT, _BINARY = int(Opcode.CONT), int(Opcode.TEXT), int(Opcode.BINARY)
-_CLOSE, _PING, _PONG = int(Opcode.CLOSE), int(Opcode.PING), int(Opcode.PONG)
-_WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
+_CLOSE, _PONG = int(Opcode.CLOSE), int(Opcode.PONG)
+_WHOLE_TEXT = _FIN | _TEXT
 _MAX_CONTROL_PAYLOAD = 125
 _VIEW_ABOVE = 4096  # bytes; below, copying a slice is cheaper than making a memoryview
+
+
+class PayloadSeen(msgspec.Struct, frozen=True, gc=False):
+    """A whole data message, defragmented and decompressed; `text` tells TEXT from BINARY."""
+
+    direction: MessageDirection
+    payload: bytes
+    text: bool
+    compressed: bool = False
+
+
+class PayloadSkipped(msgspec.Struct, frozen=True, gc=False):
+    """A data message too large to keep.
+
+    Attributes:
+        size: Of its payload on the wire, bytes.
+        reason: Why it was not kept.
+        head: How it begins.
+        tail: How it ends.
+
+    """
+
+    direction: MessageDirection
+    size: int
+    reason: str
+    head: bytes
+    tail: bytes = b""
+
+
+class ControlSeen(msgspec.Struct, frozen=True, gc=False):
+    """A ping or a pong."""
+
+    direction: MessageDirection
+    opcode: Opcode
+    payload: bytes
+
+
+class CloseSeen(msgspec.Struct, frozen=True, gc=False):
+    """A close frame; `code` is 1005 where the frame has none (RFC 6455 section 7.1.5)."""
+
+    direction: MessageDirection
+    code: int
+    reason: str
+
+
+FrameEvent = PayloadSeen | PayloadSkipped | ControlSeen | CloseSeen
+
+
+def frame_head(data: bytes) -> tuple[int, int] | None:
+    """Return the sizes of the head and of the payload of the frame that `data` begins with.
+
+    None while there is too little of it to tell.
+    """
+    if len(data) < 2:
+        return None
+    length = data[1] & 0x7F
+    size = 2 if length < 126 else 4 if length == 126 else 10
+    if length > 125:
+        length = int.from_bytes(data[2:size], "big")
+    size += 4 if data[1] & 0x80 else 0
+    return None if len(data) < size else (size, length)
+
+
+def rotate_mask(mask: bytes, by: int) -> bytes:
+    """Return the mask of what comes `by` bytes later."""
+    shift = by % 4
+    return mask[shift:] + mask[:shift]
+
+
+class SkippedMessage:
+    """Takes a message in pieces, and keeps hardly anything of it.
+
+    Args:
+        inflater: Of a compressed message, whose window must stay right; None for a plain one.
+
+    """
+
+    __slots__ = ("_head", "_inflater", "_tail")
+
+    def __init__(self, inflater: Inflater | None) -> None:
+        self._inflater = inflater
+        self._head = self._tail = b""
+
+    def take(self, clear: bytes) -> None:
+        """Take the next bytes of the payload."""
+        if self._inflater is None:
+            self._head += clear[: HEAD - len(self._head)]
+            self._tail = (self._tail + clear[-TAIL:])[-TAIL:]
+        elif clear:
+            self._inflater.discard(clear)
+
+    def take_masked(self, piece: bytes, mask: bytes) -> None:
+        """Take bytes that have their mask still; no more of them than is needed is unmasked."""
+        whole = self._inflater is not None or len(self._head) < HEAD
+        start = 0 if whole else max(0, len(piece) - TAIL)
+        needed = piece[start:]
+        self.take(apply_mask(needed, rotate_mask(mask, start)) if mask and needed else needed)
+
+    def ends(self) -> tuple[bytes, bytes]:
+        """Return the beginning and the end of the message, all of which was taken."""
+        if self._inflater is None:
+            return self._head, self._tail
+        self._inflater.discard(DEFLATE_TAIL)
+        return self._inflater.head, self._inflater.tail
 
 
 class FrameParser:
@@ -235,7 +341,7 @@ class FrameParser:
         elif self._skipped is not None:
             self._size += taken
             self._skipped.take_masked(piece, self._mask)
-            self._mask = turned(self._mask, taken)
+            self._mask = rotate_mask(self._mask, taken)
         if not self._remaining:
             self._resume = False
             gathered, self._gathered = self._gathered, None

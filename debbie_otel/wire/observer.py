@@ -1,7 +1,7 @@
 """One connection's bytes, both directions -> handshake, messages and control frames.
 
-`WireObserver` is what the tap's copy of the bytes goes into. It is total: bytes that cannot be
-followed make it blind for the rest of the connection, and `blind` says why.
+`WireObserver` gets a copy of the bytes that pass. It is total: where bytes cannot be followed, it
+stops inspecting for the rest of the connection, and `inspection_stopped` says why.
 """
 
 from __future__ import annotations
@@ -10,8 +10,14 @@ import msgspec
 
 from debbie_otel.errors import InspectionError
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
-from debbie_otel.wire.frames import DEFAULT_MAX_MESSAGE_SIZE, FrameParser
+from debbie_otel.wire.frames import (
+    DEFAULT_MAX_MESSAGE_SIZE,
+    CloseSeen,
+    ControlSeen,
+    FrameParser,
+    PayloadSeen,
+    PayloadSkipped,
+)
 from debbie_otel.wire.handshake import Handshake, HandshakeObserver
 
 __all__ = [
@@ -44,15 +50,22 @@ class WireObserver:
         max_message_size: Larger messages (bytes, after decompression) are reported as skipped.
 
     Attributes:
-        blind: Why nothing is seen any more; None as long as all is understood.
+        inspection_stopped: Why nothing is inspected any more; None while all is understood.
         handshake: The upgrade; None before it.
 
     """
 
-    __slots__ = ("_client", "_http", "_max_message_size", "_server", "blind", "handshake")
+    __slots__ = (
+        "_client",
+        "_http",
+        "_max_message_size",
+        "_server",
+        "handshake",
+        "inspection_stopped",
+    )
 
     def __init__(self, max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE) -> None:
-        self.blind: str | None = None
+        self.inspection_stopped: str | None = None
         self.handshake: Handshake | None = None
         self._max_message_size = max_message_size
         self._http: HandshakeObserver | None = HandshakeObserver()
@@ -73,16 +86,18 @@ class WireObserver:
             elif self._http is not None:
                 self._receive_http(self._http, direction, data, events)
         except InspectionError as error:
-            self.go_blind(str(error))
+            self.stop_inspecting(str(error))
         except Exception:
-            self.go_blind("the inspection failed")  # whose parsers cannot be trusted any more
+            # The parsers cannot be trusted any more.
+            self.stop_inspecting("the inspection failed")
             raise
         return events
 
     def parser(self, direction: MessageDirection) -> FrameParser | None:
-        """Return the parser of a direction, as it is after the bytes so far; None if blind.
+        """Return the parser of a direction, as it is after the bytes so far.
 
-        Whoever is shown the direction's further bytes in the observer's place shows them to it.
+        None before the handshake, and when the inspection has stopped. A caller that takes over the
+        direction's bytes has to show them to this parser.
         """
         return self._client if direction is _CLIENT else self._server
 
@@ -90,9 +105,9 @@ class WireObserver:
         """Follow the bytes of another server from now on."""
         self._server = parser
 
-    def go_blind(self, reason: str) -> None:
-        """Give up: nothing more can be followed."""
-        self.blind = reason
+    def stop_inspecting(self, reason: str) -> None:
+        """Inspect nothing more of this connection."""
+        self.inspection_stopped = reason
         self._http = self._client = self._server = None
 
     def _receive_http(

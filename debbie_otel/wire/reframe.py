@@ -19,8 +19,7 @@ from websockets.frames import Opcode
 
 from debbie_otel.errors import InspectionError
 from debbie_otel.wire.decompressing import Plain, plain_frame
-from debbie_otel.wire.frame_events import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
-from debbie_otel.wire.frames import FrameParser
+from debbie_otel.wire.frames import CloseSeen, FrameEvent, FrameParser, PayloadSeen, PayloadSkipped
 
 _TEXT, _BINARY, _CLOSE = int(Opcode.TEXT), int(Opcode.BINARY), int(Opcode.CLOSE)
 _OUTPUT = 64 * 1024  # bytes that are gathered before they go out

@@ -15,8 +15,7 @@ from websockets.uri import parse_uri
 
 from debbie_otel.wire.deflate import DEFLATE_TAIL, DeflateParameters
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import CloseSeen, FrameEvent, PayloadSeen
-from debbie_otel.wire.frames import FrameParser
+from debbie_otel.wire.frames import CloseSeen, FrameEvent, FrameParser, PayloadSeen
 
 UP = MessageDirection.CLIENT_TO_SERVER
 DOWN = MessageDirection.SERVER_TO_CLIENT

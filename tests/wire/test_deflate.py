@@ -10,8 +10,7 @@ import pytest
 
 from debbie_otel.errors import InspectionError
 from debbie_otel.wire.deflate import HEAD, TAIL, DeflateParameters
-from debbie_otel.wire.frame_events import PayloadSeen, PayloadSkipped
-from debbie_otel.wire.frames import FrameParser
+from debbie_otel.wire.frames import FrameParser, PayloadSeen, PayloadSkipped
 from tests.wire.test_frames import TOO_LARGE, UP, frame, parse
 
 

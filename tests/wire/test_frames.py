@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+import zlib
 from collections.abc import Generator
 from itertools import pairwise
 
@@ -15,16 +16,20 @@ from websockets.frames import CTRL_OPCODES, Frame, Opcode
 from websockets.streams import StreamReader
 
 from debbie_otel.errors import InspectionError
-from debbie_otel.wire.deflate import HEAD, TAIL, DeflateParameters
+from debbie_otel.wire.deflate import HEAD, TAIL, DeflateParameters, Inflater
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import (
+from debbie_otel.wire.frames import (
     CloseSeen,
     ControlSeen,
     FrameEvent,
+    FrameParser,
     PayloadSeen,
     PayloadSkipped,
+    SkippedMessage,
+    apply_mask,
+    frame_head,
+    rotate_mask,
 )
-from debbie_otel.wire.frames import FrameParser
 
 UP = MessageDirection.CLIENT_TO_SERVER
 TOO_LARGE = "larger than the inspection limit"
@@ -268,3 +273,57 @@ def seconds_for(fragments: int) -> float:
 
 def test_fragments_take_linear_time() -> None:
     assert seconds_for(40_000) < 12 * seconds_for(10_000)  # quadratic would be 16 times
+
+
+# --- A message that is too large to be kept. ---
+
+CLEAR = bytes(number % 251 for number in range(3 * (HEAD + TAIL)))
+MASK = b"\x01\x82\x43\xf4"
+
+
+@given(st.lists(st.integers(0, len(CLEAR))), st.booleans())
+def test_both_ends_are_kept_however_it_is_cut(cuts: list[int], masked: bool) -> None:
+    mask = MASK if masked else b""
+    payload = apply_mask(CLEAR, mask) if masked else CLEAR
+    message = SkippedMessage(None)
+    for start, stop in pairwise([0, *sorted(cuts), len(payload)]):
+        message.take_masked(payload[start:stop], rotate_mask(mask, start))
+    assert message.ends() == (CLEAR[:HEAD], CLEAR[-TAIL:])
+
+
+@pytest.mark.parametrize("size", [0, 1, TAIL, HEAD])
+def test_the_ends_of_a_short_message_overlap(size: int) -> None:
+    message = SkippedMessage(None)
+    message.take(CLEAR[:size])
+    assert message.ends() == (CLEAR[:size], CLEAR[:size][-TAIL:])
+
+
+def test_the_next_compressed_message_may_refer_to_it() -> None:
+    deflater, inflater = zlib.compressobj(wbits=-15), Inflater(DeflateParameters(), 2**20)
+
+    def compressed(clear: bytes) -> bytes:
+        return (deflater.compress(clear) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    inflater.start()
+    message = SkippedMessage(inflater)
+    message.take(compressed(CLEAR))
+    assert message.ends() == (CLEAR[:HEAD], CLEAR[-TAIL:])
+    inflater.start()
+    again = compressed(CLEAR)
+    assert len(again) < 100  # hardly more than a reference
+    assert inflater.inflate(again) == CLEAR
+
+
+@given(st.binary(min_size=4, max_size=4), st.integers(0, 20))
+def test_a_mask_is_rotated_to_where_a_piece_begins(mask: bytes, start: int) -> None:
+    clear = bytes(range(32))
+    assert apply_mask(clear[start:], rotate_mask(mask, start)) == apply_mask(clear, mask)[start:]
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+@pytest.mark.parametrize("mask", [False, True])
+def test_the_head_of_a_frame_is_read_as_soon_as_it_is_there(size: int, mask: bool) -> None:
+    data = Frame(Opcode.BINARY, bytes(size)).serialize(mask=mask)
+    head = len(data) - size
+    assert [frame_head(data[:end]) for end in range(head)] == [None] * head
+    assert frame_head(data[:head]) == (head, size)

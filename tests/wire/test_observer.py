@@ -92,7 +92,7 @@ def test_a_session_of_websockets_own_peers(deflate: bool) -> None:
         CloseSeen(UP, 4001, "bye"),
         CloseSeen(DOWN, 4001, "bye"),
     ]
-    assert peers.observer.blind is None
+    assert peers.observer.inspection_stopped is None
 
 
 def test_frames_around_the_101() -> None:
@@ -112,7 +112,7 @@ def test_an_error_blinds_both_directions_for_good() -> None:
     assert peers.observer.receive_data(DOWN, b"\x81\x01a\x87\x00") == [
         PayloadSeen(DOWN, b"a", True)
     ]
-    assert peers.observer.blind == "a frame with the unknown opcode 7"
+    assert peers.observer.inspection_stopped == "a frame with the unknown opcode 7"
     for direction in (UP, DOWN):
         assert peers.observer.receive_data(direction, b"\x81\x01a") == []
 
@@ -120,7 +120,7 @@ def test_an_error_blinds_both_directions_for_good() -> None:
 def test_no_http_is_blind_from_the_start() -> None:
     observer = WireObserver()
     assert observer.receive_data(UP, b"\x16\x03\x01\x02\x00") == []
-    assert observer.blind is not None
+    assert observer.inspection_stopped is not None
     assert observer.handshake is None
 
 

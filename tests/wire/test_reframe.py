@@ -11,7 +11,7 @@ from websockets.frames import Opcode
 
 from debbie_otel.wire.deflate import DeflateParameters
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
+from debbie_otel.wire.frames import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
 from debbie_otel.wire.reframe import Reframer
 from tests.wire.reframed import DOWN, UP, Decider, Sender, Sent, parser, receive
 

@@ -9,7 +9,7 @@ from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.transports.tap.flow import Flow
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
+from debbie_otel.wire.frames import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
 from debbie_otel.wire.reframe import Reframer
 
 _CLIENT = MessageDirection.CLIENT_TO_SERVER
@@ -62,7 +62,7 @@ class Lane:
         """
         parser = self._interceptor.wire.parser(self.flow.direction)
         if parser is None:
-            why = self._interceptor.wire.blind or "it is no WebSocket (yet)"
+            why = self._interceptor.wire.inspection_stopped or "it is no WebSocket (yet)"
             raise ChannelError(f"the connection cannot be followed: {why}")
         if parser.ended or self.flow.ended:
             raise ChannelError("the connection is being closed")

@@ -1,7 +1,7 @@
 """The proxy: listens, connects an upstream per client, and splices the two byte by byte.
 
 Every byte leaves unchanged and in order (the Host header and the target `/` by the rules in
-`debbie_otel.wire.rewrite`); an observer per connection is shown a copy afterwards, and cannot
+`debbie_otel.wire.request_head`); an observer per connection is shown a copy afterwards, and cannot
 disturb the path.
 """
 
@@ -26,7 +26,7 @@ from debbie_otel.transports.tap.dialer import Dialer
 from debbie_otel.transports.tap.flow import ByteObserver
 from debbie_otel.transports.tap.opening import ClientConnection
 from debbie_otel.transports.tasks import TaskSet
-from debbie_otel.wire.rewrite import RequestRewriter
+from debbie_otel.wire.request_head import RequestRewriter
 
 __all__ = ["ByteObserver", "HostHeader", "Tap", "TapCounters", "TapLimits"]
 
@@ -72,7 +72,7 @@ class Tap:
         limits: Numbers and times.
         listen_tls: Accept TLS with this context; None for plain TCP.
         upstream_tls: Context for an upstream that speaks TLS; None for the default one.
-        host_header: Whether Host is passed as sent; see `debbie_otel.wire.rewrite`.
+        host_header: Whether Host is passed as sent; see `debbie_otel.wire.request_head`.
         strict: For tests: `stop` raises what observers raised, as an ExceptionGroup.
 
     Attributes:

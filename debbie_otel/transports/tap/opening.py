@@ -2,7 +2,7 @@
 
 Until the upstream is connected the client's bytes are kept; when it is, they are passed on, and
 from the end of the first request's head the two sides are spliced without anything in between
-(unless heads are to be rewritten, see `debbie_otel.wire.rewrite`).
+(unless heads are to be rewritten, see `debbie_otel.wire.request_head`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from debbie_otel.transports.tap.endpoint import Side
 from debbie_otel.transports.tap.flow import ByteObserver
 from debbie_otel.transports.tap.splice import Connection
-from debbie_otel.wire.rewrite import RequestRewriter, end_of_head
+from debbie_otel.wire.request_head import RequestRewriter, end_of_head
 
 _log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from debbie_otel.transports.tap.splice import Connection
 from debbie_otel.transports.tap.upstream_connection import OwnConnection
 from debbie_otel.wire.decompressing import plain_frame
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import CloseSeen, PayloadSeen
+from debbie_otel.wire.frames import CloseSeen, PayloadSeen
 from debbie_otel.wire.handshake import Handshake
 
 RESTART_SECONDS = 60.0

@@ -23,8 +23,7 @@ from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.transports.tap.dialer import Closable, Dialer
 from debbie_otel.wire.decompressing import plain_frame
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frame_events import CloseSeen, ControlSeen, FrameEvent, PayloadSeen
-from debbie_otel.wire.frames import FrameParser
+from debbie_otel.wire.frames import CloseSeen, ControlSeen, FrameEvent, FrameParser, PayloadSeen
 from debbie_otel.wire.handshake import Handshake, HandshakeObserver
 from debbie_otel.wire.reframe import Reframer
 

@@ -58,7 +58,7 @@ async def test_plain_http_with_keep_alive_before_the_upgrade() -> None:
         await it.upgrade()
         await it.passes(frame(b"hello"))
         assert payloads([*it.watcher.events]) == [(UP, b"hello")]
-        assert it.watcher.wire.blind is None
+        assert it.watcher.wire.inspection_stopped is None
 
 
 async def test_http_that_never_upgrades_and_bytes_that_are_no_http() -> None:
@@ -68,7 +68,7 @@ async def test_http_that_never_upgrades_and_bytes_that_are_no_http() -> None:
     async with rig() as it:
         await it.passes(bytes(range(256)) * 100)
         await it.passes(b"\0\xff" * 1000, DOWN)
-        assert it.watcher.wire.blind is not None
+        assert it.watcher.wire.inspection_stopped is not None
 
 
 async def test_fragments_with_pings_between_and_unsolicited_pongs() -> None:
@@ -152,7 +152,9 @@ async def test_invalid_bytes_pass_though_inspection_ends() -> None:
         await it.passes(frame(b"\xff\xfe not utf-8 \xc0"))
         assert payloads([*it.watcher.events]) == [(UP, b"\xff\xfe not utf-8 \xc0")]
         await it.passes(b"\xf7\x05 reserved bits, unknown opcode" + os.urandom(1000))
-        assert it.watcher.wire.blind == "a frame with reserved bits of no known extension"
+        assert (
+            it.watcher.wire.inspection_stopped == "a frame with reserved bits of no known extension"
+        )
         await it.passes(frame(b"still passes"))
         await it.passes(os.urandom(5000), DOWN)
         assert it.tap.counters.inspection_errors == 0

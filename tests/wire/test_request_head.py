@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debbie_otel.wire.handshake import MAX_HEAD_SIZE
-from debbie_otel.wire.rewrite import RequestRewriter, end_of_head, rewrite_head
+from debbie_otel.wire.request_head import RequestRewriter, end_of_head, rewrite_head
 
 HEAD = b"GET / HTTP/1.1\r\nX-Host: a\r\nhOST :\t old:1 \r\nCookie: a\r\nCookie:  b\r\n\r\n"
 REWRITTEN = HEAD.replace(b"GET / ", b"GET /ws?x=\\1 ").replace(b"old:1", b"new:2")
