@@ -28,7 +28,8 @@ from debbie_otel.wire.handshake import Handshake, HandshakeObserver
 from debbie_otel.wire.reframe import Reframer
 
 _CLIENT, _SERVER = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})([^\r\n]*)")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})([^\r\n]*)\r?\n")
+_HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
 _CLOSE_SECONDS = 1.0
 _NOT_SAID_AGAIN = frozenset({b"sec-websocket-extensions"})
 
@@ -61,6 +62,7 @@ class OwnConnection(asyncio.Protocol):
         self._key = generate_key()
         self._head = _head(handshake, self._key)
         self._http: HandshakeObserver | None = HandshakeObserver()
+        self._answer = b""  # as far as it may still be a refusal
         self._is_open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._over = asyncio.Event()
         self._closing: asyncio.TimerHandle | None = None
@@ -208,9 +210,9 @@ class OwnConnection(asyncio.Protocol):
             self._fail(f"the server's answer cannot be read: {error}")
             return b""
         if handshake is None:
-            status = _STATUS.match(data)
-            if status is not None and status[1] != b"101":
-                self._fail(f"the server answered {(status[1] + status[2]).decode('latin-1')}")
+            refusal = self._refusal(data)
+            if refusal is not None:
+                self._fail(f"the server answered {refusal}")
             return b""
         accepted = handshake.response_header("sec-websocket-accept")
         if accepted != accept_key(self._key):
@@ -223,6 +225,21 @@ class OwnConnection(asyncio.Protocol):
                 self._is_open.set_result(None)
             return http.take_leftover(_SERVER)
         return b""
+
+    def _refusal(self, data: bytes) -> str | None:
+        """Return the status of a final response other than 101, once its line is whole.
+
+        Any number of informational responses may come first (RFC 9110 section 15.2).
+        """
+        self._answer += data
+        while (status := _STATUS.match(self._answer)) is not None and status[1] != b"101":
+            if not status[1].startswith(b"1"):
+                return (status[1] + status[2]).decode("latin-1")
+            end = _HEAD_ENDS.search(self._answer)
+            if end is None:
+                return None
+            self._answer = self._answer[end.end() :]
+        return None
 
     def _say_goodbye(self, payload: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from websockets.frames import Opcode
@@ -101,6 +102,52 @@ def _extension(head: bytes) -> bytes:
 async def test_an_answer_that_is_none(answer: Callable[[bytes], bytes], why: str) -> None:
     async with opening(answer) as (opened, _, _):
         with pytest.raises(ChannelError, match=why):
+            await asyncio.wait_for(opened, TIMEOUT)
+
+
+@contextlib.asynccontextmanager
+async def answered_in_pieces(pieces: Callable[[bytes], list[bytes]]) -> AsyncIterator[Any]:
+    """Begin to open a connection to a server whose answer is read piece by piece."""
+    with contextlib.closing(listen_socket()) as listener:
+        dialer = Dialer(upstream_of(listener), None, TIMEOUT)
+        opened = asyncio.get_running_loop().create_task(OwnConnection.open(dialer, HANDSHAKE, 1000))
+        with contextlib.closing(await accept(listener)) as server:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += await server.receive()
+            (own,) = dialer.own
+            assert isinstance(own, OwnConnection)
+            for piece in pieces(head):
+                own.data_received(piece)
+            yield opened
+        await asyncio.gather(opened, return_exceptions=True)
+        await dialer.close()
+
+
+INFORMED = (
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40, 10_000])
+async def test_informational_responses_come_before_the_answer(size: int) -> None:
+    def pieces(head: bytes) -> list[bytes]:
+        answer = INFORMED + accepted(head)
+        return [answer[at : at + size] for at in range(0, len(answer), size)]
+
+    async with answered_in_pieces(pieces) as opened:
+        await asyncio.wait_for(opened, TIMEOUT)
+
+
+@pytest.mark.parametrize("first", [b"", INFORMED])
+@pytest.mark.parametrize("size", [1, 3, 40, 10_000])
+async def test_a_refusal_is_read_however_it_is_cut(first: bytes, size: int) -> None:
+    def pieces(_: bytes) -> list[bytes]:
+        answer = first + b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+        return [answer[at : at + size] for at in range(0, len(answer), size)]
+
+    async with answered_in_pieces(pieces) as opened:
+        with pytest.raises(ChannelError, match="answered 401 Unauthorized"):
             await asyncio.wait_for(opened, TIMEOUT)
 
 
