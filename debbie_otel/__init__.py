@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from debbie_otel.app.monitor import DebbieMonitor as DebbieMonitor
     from debbie_otel.detection.alerts import AnomalyAlert as AnomalyAlert
     from debbie_otel.detection.detector import AnomalyDetector as AnomalyDetector
+    from debbie_otel.errors import ChannelError as ChannelError
     from debbie_otel.errors import ConfigurationError as ConfigurationError
     from debbie_otel.errors import DebbieError as DebbieError
     from debbie_otel.integrations.aiwhisperer import (
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     )
     from debbie_otel.intervention.attempt import Attempt as Attempt
     from debbie_otel.intervention.attempt import Done as Done
-    from debbie_otel.intervention.channel import ChannelError as ChannelError
     from debbie_otel.intervention.executor import InterventionExecutor as InterventionExecutor
     from debbie_otel.intervention.history import InterventionHistory as InterventionHistory
     from debbie_otel.intervention.orchestrator import (
@@ -64,7 +64,7 @@ _HOMES = {
     "AnomalyAlert": "detection.alerts",
     "AnomalyDetector": "detection.detector",
     "Attempt": "intervention.attempt",
-    "ChannelError": "intervention.channel",
+    "ChannelError": "errors",
     "ConfigurationError": "errors",
     "DebbieDebugger": "app.debugger",
     "DebbieError": "errors",

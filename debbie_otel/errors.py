@@ -4,6 +4,7 @@ DebbieError
 ├── ConfigurationError     a setting, a flag or a file of the user is wrong (exit code 2)
 │   ├── DialectError       ... namely a dialect's TOML
 │   └── RecordingError     ... namely a recording to replay
+├── ChannelError           a live session could not be reached, or not acted on
 └── InspectionError        the inspection of one connection cannot go on (never leaves the tap)
 """
 
@@ -43,6 +44,10 @@ class DialectError(ConfigurationError):
 
 class RecordingError(ConfigurationError):
     """A line of a recording is not what the format says."""
+
+
+class ChannelError(DebbieError):
+    """A session could not be reached or acted on: what and why, in one line."""
 
 
 class InspectionError(DebbieError):

@@ -136,9 +136,6 @@ class WebSocketInterceptor:
             if self._open:
                 self._stop_inspecting(reason, self.clock())
 
-    def eof_received(self, direction: MessageDirection) -> None:
-        """Take note that one side sends no more."""
-
     def closed(self, error: str | None) -> None:
         """End everything that was open on the connection."""
         self.close(self.clock(), "disconnected" if error is None else "connection_lost")

@@ -24,10 +24,6 @@ class Answer(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class ChannelError(Exception):
-    """A session could not be reached: what and why, in one line."""
-
-
 class Channel(Protocol):
     """A live connection that can be acted on.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Done
-from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.intervention.recovery import RecoveryWatch
 

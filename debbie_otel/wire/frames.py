@@ -152,6 +152,9 @@ class FrameParser:
         deflate: permessage-deflate as agreed for this direction; None without.
         max_message_size: Larger messages (bytes, after decompression) are skipped, not kept.
 
+    Attributes:
+        data_opcode: TEXT or BINARY: what the last data message was sent as; at first TEXT.
+
     Memory is at most about twice `max_message_size`. Masked and unmasked frames are both taken.
 
     """
@@ -172,6 +175,7 @@ class FrameParser:
         "_size",
         "_skipped",
         "_start",
+        "data_opcode",
     )
 
     def __init__(
@@ -192,6 +196,7 @@ class FrameParser:
         self._gathered: bytearray | None = None
         # The data message whose last frame is still to come; opcode 0 between messages.
         self._opcode = 0
+        self.data_opcode = _TEXT
         self._compressed = False
         self._message = bytearray()
         self._size = 0
@@ -260,6 +265,7 @@ class FrameParser:
                 payload = apply_mask(data[start:stop], data[start - 4 : start])
             if first == _WHOLE_TEXT and not self._opcode:
                 events.append(PayloadSeen(self._direction, payload, True))
+                self.data_opcode = _TEXT
             else:
                 self._check_head(first, length)
                 self._end_frame(first, length, payload, events)
@@ -376,7 +382,7 @@ class FrameParser:
             raise InspectionError("a new message before the last one has ended")
         if first & _RSV1 and self._inflater is None:
             raise InspectionError("a compressed message where no compression was agreed")
-        self._opcode = opcode
+        self._opcode = self.data_opcode = opcode
         self._compressed = bool(first & _RSV1)
         if self._compressed and self._inflater is not None:
             self._inflater.start()

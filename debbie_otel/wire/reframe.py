@@ -3,7 +3,7 @@
 A `Reframer` begins at any byte: what is in flight then (half a frame, a fragmented message) passes
 as it is to its end. From there on a message is kept until it is whole, and a handler says what
 becomes of it; if it is to pass, its bytes pass as they came. Control frames pass at once, also
-between fragments.
+between fragments. A direction stays re-framed for the rest of its connection.
 
 Once a message was held back or replaced where compressed messages refer to earlier ones, the
 receiver can inflate no more of them: `debbie_otel.wire.decompressing` inflates them on the way
@@ -46,8 +46,7 @@ class Reframer:
     """Takes the bytes of one direction over from whoever has passed them so far.
 
     Args:
-        parser: Has been shown every byte of the direction before; at the end of re-framing it
-            has been shown every byte again.
+        parser: Has been shown every byte of the direction before.
         handler: Says what becomes of messages.
         masked: Whether the direction is the one to the server (RFC 6455 section 5.1).
 
@@ -131,8 +130,16 @@ class Reframer:
         self._insert_waiting()
         yield from self._take_output(0)
 
-    def insert(self, payload: bytes, opcode: int = _TEXT) -> bytes:
-        """Put a message of ours in at the next boundary; return what is to be passed on now."""
+    def insert(self, payload: bytes, opcode: int | None = None) -> bytes:
+        """Put a message in at the next boundary; return what is to be passed on now.
+
+        Args:
+            payload: Of a data message.
+            opcode: TEXT or BINARY; None for what the sender of this direction used last.
+
+        """
+        if opcode is None:
+            opcode = self._parser.data_opcode
         self._waiting.append(plain_frame(payload, opcode, masked=self._masked))
         if self._busy:
             return b""  # whoever iterates gets it
@@ -150,16 +157,6 @@ class Reframer:
     def finish(self) -> bytes:
         """Return what is kept of a message that is not whole: its sender has ended."""
         return b"".join(self._give_up()) if not self._busy else b""
-
-    def stop(self) -> bytes | None:
-        """End the re-framing; return what is to be passed on now, None if it cannot end (yet).
-
-        The parser has seen all that came in; whoever gets the bytes from here on is to show them
-        to it.
-        """
-        if self._busy or self._waiting or self.plain:
-            return None
-        return b"".join(self._give_up())
 
     # -- inside ------------------------------------------------------------------------------
 

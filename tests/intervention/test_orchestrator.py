@@ -18,10 +18,10 @@ import pytest
 
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
-from debbie_otel.errors import FailOpen
+from debbie_otel.errors import ChannelError, FailOpen
 from debbie_otel.intervention import policy
 from debbie_otel.intervention.attempt import Attempt, Done
-from debbie_otel.intervention.channel import Answer, Channel, ChannelError
+from debbie_otel.intervention.channel import Answer, Channel
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor, Reach
 from debbie_otel.intervention.history import InterventionHistory

@@ -90,7 +90,6 @@ class Watcher:
         self.peer = ""
         self.bytes = {UP: bytearray(), DOWN: bytearray()}
         self.keep_bytes = True
-        self.ends: list[MessageDirection] = []
         self.errors: list[str | None] = []
         self.events: list[WireEvent] = []
         self.wire = WireObserver()
@@ -106,8 +105,8 @@ class Watcher:
             self.bytes[direction] += data
         self.events += self.wire.receive_data(direction, data)
 
-    def eof_received(self, direction: MessageDirection) -> None:
-        self.ends.append(direction)
+    def cannot_follow(self, reason: str) -> None:
+        raise AssertionError(reason)
 
     def closed(self, error: str | None) -> None:
         self.errors.append(error)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Opcode
 
+from debbie_otel.wire.decompressing import plain_frame
 from debbie_otel.wire.deflate import DeflateParameters
 from debbie_otel.wire.direction import MessageDirection
 from debbie_otel.wire.frames import CloseSeen, ControlSeen, PayloadSeen, PayloadSkipped
@@ -245,23 +246,18 @@ def test_what_cannot_be_followed_passes_from_there_on() -> None:
     assert b"".join(reframer.receive(half + bad)) == half + bad
     assert reframer.lost is not None
     assert b"".join(reframer.receive(b"still")) == b"still"
-    assert reframer.stop() == b""
 
 
-def test_it_can_stop_anywhere_and_the_parser_goes_on() -> None:
-    sender = Sender(UP, TAKEOVER)
-    data = b"".join(sender.send(Sent(b"hello " * 9, True, 3)) for _ in range(3))
-    for stop in range(len(data)):
-        observer = parser(UP, TAKEOVER)
-        decider = Decider()
-        reframer = Reframer(observer, decider, masked=True)
-        output = b"".join(reframer.receive(data[:stop]))
-        kept = reframer.stop()
-        assert kept is not None
-        assert output + kept == data[:stop]
-        events: list[object] = []
-        observer.receive_data(data[stop:], events)
-        assert len(decider.seen) + len(events) == 3
+def test_what_is_inserted_is_sent_as_the_sender_sends() -> None:
+    sender = Sender(UP, None)
+    for opcode in (Opcode.BINARY, Opcode.TEXT):
+        reframer = Reframer(parser(UP), Decider(), masked=True)
+        b"".join(reframer.receive(plain_frame(b"theirs", opcode, masked=True)))
+        frame = reframer.insert(b"another")
+        assert frame[0] & 0x0F == opcode
+    reframer = Reframer(parser(UP), Decider(), masked=True)
+    b"".join(reframer.receive(sender.send(Sent(b"abc"))))
+    assert reframer.insert(b"another", Opcode.BINARY)[0] & 0x0F == Opcode.BINARY
 
 
 def test_once_one_was_held_back_the_rest_goes_plain() -> None:
@@ -275,7 +271,6 @@ def test_once_one_was_held_back_the_rest_goes_plain() -> None:
     assert received.error is None
     assert received.messages == [words[0], *words[2:]]
     assert reframer.plain
-    assert reframer.stop() is None
 
 
 def test_without_context_takeover_compression_goes_on() -> None:
@@ -284,7 +279,6 @@ def test_without_context_takeover_compression_goes_on() -> None:
     decider = Decider(lambda payload: None if payload == b"hello " * 6 else payload)
     reframer = Reframer(parser(DOWN, ALONE), decider, masked=False)
     assert b"".join(reframer.receive(first + second + third)) == first + third
-    assert reframer.stop() == b""
 
 
 def test_a_receiver_without_compression_can_be_put_in_place() -> None:

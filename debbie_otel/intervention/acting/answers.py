@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.acting.pending_requests import MAX_OUTSTANDING, Outstanding
-from debbie_otel.intervention.channel import ChannelError, Request
+from debbie_otel.intervention.channel import Request
 from debbie_otel.session.connection import Connection
 from debbie_otel.session.edit import members_of_batch, with_id
 from debbie_otel.session.encode import encode_error, encode_result

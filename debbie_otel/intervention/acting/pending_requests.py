@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Collection
 from functools import partial
 
-from debbie_otel.intervention.channel import Answer, ChannelError, Request
+from debbie_otel.errors import ChannelError
+from debbie_otel.intervention.channel import Answer, Request
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType
 

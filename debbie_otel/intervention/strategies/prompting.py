@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt, Done
-from debbie_otel.intervention.channel import ChannelError
 
 
 async def inject_prompt(attempt: Attempt, key: str | None = None) -> Done:

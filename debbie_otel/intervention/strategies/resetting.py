@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt, Done
-from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.intervention.strategies.restarting import restart_session
 from debbie_otel.session.model import Call, Outcome
 

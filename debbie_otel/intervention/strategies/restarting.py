@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt, Done
-from debbie_otel.intervention.channel import ChannelError, RestartPlan
+from debbie_otel.intervention.channel import RestartPlan
 from debbie_otel.intervention.prompts import summary
 from debbie_otel.session.dialect.templates import Act, RestartSpec, fill, rewritten
 from debbie_otel.session.model import Call

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.errors import FailOpen
+from debbie_otel.errors import ChannelError, FailOpen
 from debbie_otel.intervention.attempt import Done
-from debbie_otel.intervention.channel import Answer, ChannelError, Request
+from debbie_otel.intervention.channel import Answer, Request
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import Reach, Reaching, Subscribe

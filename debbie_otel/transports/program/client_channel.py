@@ -14,7 +14,7 @@ from websockets.http11 import Request as HttpRequest
 
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.app.program_interceptor import SharedInterceptor
-from debbie_otel.intervention.channel import ChannelError
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.session.renaming import Renaming
 from debbie_otel.transports.addresses import Address, Upstream

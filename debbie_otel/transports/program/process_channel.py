@@ -16,9 +16,9 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from debbie_otel.app.program_interceptor import SharedInterceptor
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.acting.answers import Answers
 from debbie_otel.intervention.channel import (
-    ChannelError,
     Request,
     Restarted,
     RestartPlan,

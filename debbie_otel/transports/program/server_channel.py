@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from debbie_otel.app.program_interceptor import SharedInterceptor
-from debbie_otel.intervention.channel import ChannelError, SideChannel
+from debbie_otel.errors import ChannelError
+from debbie_otel.intervention.channel import SideChannel
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.transports.program.injection import deliver, inject
 from debbie_otel.transports.program.observed import Observed

@@ -1,4 +1,4 @@
-"""One of the two sockets of a connection through the tap, as an asyncio protocol.
+"""One end of a connection through the tap: a socket, as an asyncio protocol.
 
 Back-pressure is the transports' own: when the buffer of one is above its high-water mark, reading
 of the other stops.
@@ -13,8 +13,10 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from debbie_otel.transports.tap.splice import SplicedConnection
 
 try:
     import fcntl
@@ -30,42 +32,21 @@ _RESET_RETRIES = 50
 _READ_SIZE = 256 * 1024
 
 
-class SideConnection(Protocol):
-    """What a side needs of its connection."""
-
-    def opposite(self, side: Side) -> Side:
-        """Return the other side."""
-
-    def made(self, side: Side) -> None:
-        """Take note that a side is connected."""
-
-    def resumed(self, side: Side) -> None:
-        """Take note that a side has room again."""
-
-    def ended(self, side: Side) -> bool:
-        """Take note that a side sends no more; return whether it can still be written to."""
-
-    def lost(self, side: Side, exc: Exception | None) -> None:
-        """Take note that a side is closed, and why if that was not in order."""
-
-
-class Side(asyncio.Protocol):
-    """One of the two transports of a connection.
+class Endpoint(asyncio.Protocol):
+    """One of the two transports of a connection; it tells the connection all that happens to it.
 
     Attributes:
         name: "client" or "upstream", for messages.
-        receive: What gets the bytes that arrive here.
         transport: None before it is connected and after it is lost.
         writable: False while its write buffer is above the high-water mark.
 
     """
 
-    __slots__ = ("_connection", "name", "receive", "tls", "transport", "writable")
+    __slots__ = ("_connection", "name", "tls", "transport", "writable")
 
-    def __init__(self, connection: SideConnection, name: str) -> None:
-        self._connection: SideConnection | None = connection
+    def __init__(self, connection: SplicedConnection, name: str) -> None:
+        self._connection: SplicedConnection | None = connection
         self.name = name
-        self.receive: Callable[[bytes], None] = _nowhere
         self.transport: asyncio.Transport | None = None
         self.tls = False
         self.writable = True
@@ -86,7 +67,8 @@ class Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
-        self.receive(data)
+        if self._connection is not None:
+            self._connection.received(self, data)
 
     def eof_received(self) -> bool:
         """Take the peer's half-close; keep the other half open where the transport can."""
@@ -116,7 +98,6 @@ class Side(asyncio.Protocol):
     def detach(self) -> None:
         """Let go of the connection, which is over."""
         self._connection = None
-        self.receive = _nowhere
 
     def write(self, data: bytes) -> None:
         """Write, if there is a transport to write to."""
@@ -181,13 +162,9 @@ class Side(asyncio.Protocol):
             return
         try:
             while data := os.read(sock.fileno(), _READ_SIZE):
-                self.receive(data)
+                self.data_received(data)
         except OSError:
             return
-
-
-def _nowhere(_data: bytes) -> None:
-    """Take bytes that have nowhere to go."""
 
 
 def _all_sent(sock: socket.socket) -> bool:

@@ -23,7 +23,7 @@ import msgspec
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.transports.addresses import Address, Upstream
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.flow import ByteObserver
+from debbie_otel.transports.tap.direction import ByteObserver
 from debbie_otel.transports.tap.opening import ClientConnection
 from debbie_otel.transports.tasks import TaskSet
 from debbie_otel.wire.request_head import RequestRewriter

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from enum import Enum, auto
 from typing import Protocol
 
-from debbie_otel.transports.tap.endpoint import Side
-from debbie_otel.transports.tap.flow import ByteObserver
-from debbie_otel.transports.tap.splice import Connection
+from debbie_otel.transports.tap.direction import ByteObserver
+from debbie_otel.transports.tap.endpoint import Endpoint
+from debbie_otel.transports.tap.splice import SplicedConnection
 from debbie_otel.wire.request_head import RequestRewriter, end_of_head
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,21 @@ class Owner(Protocol):
         """Forget a connection."""
 
 
-class ClientConnection(Connection):
+class _State(Enum):
+    """How far a connection has come."""
+
+    OPENING = auto()
+    """The first head has not come, the upstream is not connected, or heads are to be rewritten."""
+    SPLICED = auto()
+    """What the client sends goes to the upstream, with nothing in between."""
+    REFUSED = auto()
+    """The client has its answer; what it goes on to send is dropped."""
+
+
+_SPLICED = _State.SPLICED  # each read asks for it
+
+
+class ClientConnection(SplicedConnection):
     """A connection from its acceptance to its end."""
 
     __slots__ = (
@@ -50,6 +65,7 @@ class ClientConnection(Connection):
         "_owner",
         "_refusal",
         "_rewriter",
+        "_state",
         "_timer",
     )
 
@@ -57,6 +73,7 @@ class ClientConnection(Connection):
         super().__init__()
         self._owner = owner
         self._rewriter = rewriter
+        self._state = _State.OPENING
         self._held = bytearray()
         # The last bytes of the first head as far as it has come; None once it is complete.
         self._head_tail: bytes | None = b""
@@ -68,13 +85,22 @@ class ClientConnection(Connection):
         """Remember the task that connects the upstream, to be cancelled if the client leaves."""
         self._connect_task = task
 
-    def made(self, side: Side) -> None:
-        """Take up a side that is connected: first the client, later the upstream."""
-        assert side.transport is not None
-        if side is self.client:
-            self._client_made(side.transport)
+    def received(self, endpoint: Endpoint, data: bytes) -> None:
+        """Take bytes that have arrived at an endpoint."""
+        if endpoint is self.upstream:
+            self.downward.forward(data)
+        elif self._state is _SPLICED:
+            self.upward.forward(data)
+        elif self._state is _State.OPENING:
+            self._receive_first(data)
+
+    def made(self, endpoint: Endpoint) -> None:
+        """Take up a endpoint that is connected: first the client, later the upstream."""
+        assert endpoint.transport is not None
+        if endpoint is self.client:
+            self._client_made(endpoint.transport)
         else:
-            self._upstream_made(side.transport)
+            self._upstream_made()
 
     def upstream_failed(self, reason: str) -> None:
         """Answer the client's request with 502: there is no upstream."""
@@ -92,22 +118,22 @@ class ClientConnection(Connection):
         if self._head_tail is None or self.upward.ended:
             self._answer()
 
-    def ended(self, side: Side) -> bool:
-        """Pass on that a side sends no more; return whether it can still be written to."""
+    def ended(self, endpoint: Endpoint) -> bool:
+        """Pass on that a endpoint sends no more; return whether it can still be written to."""
         if self._refusal is not None:
             self._answer()
             self.client.close()
             return False
-        if side is self.client and self.upstream.transport is not None:
+        if endpoint is self.client and self.upstream.transport is not None:
             self._pass_on(self._rewriter.finish())
-        return super().ended(side)
+        return super().ended(endpoint)
 
-    def lost(self, side: Side, exc: Exception | None) -> None:
-        """Close the other side, or stop connecting it."""
-        if side is self.client and self._connect_task is not None:
+    def lost(self, endpoint: Endpoint, exc: Exception | None) -> None:
+        """Close the other endpoint, or stop connecting it."""
+        if endpoint is self.client and self._connect_task is not None:
             self._connect_task.cancel()
             self._connect_task = None
-        super().lost(side, exc)
+        super().lost(endpoint, exc)
 
     def finish(self) -> None:
         """Leave the tap: both sides are closed."""
@@ -122,8 +148,6 @@ class ClientConnection(Connection):
 
     def _client_made(self, transport: asyncio.Transport) -> None:
         self.peer = _peer_name(transport)
-        self.downward.sink_connected(transport)
-        self.client.receive = self._receive_first
         self._timer = asyncio.get_running_loop().call_later(
             self._owner.head_timeout, self._head_timed_out
         )
@@ -135,10 +159,8 @@ class ClientConnection(Connection):
         if observer is not None:
             self.observe(observer)
 
-    def _upstream_made(self, transport: asyncio.Transport) -> None:
+    def _upstream_made(self) -> None:
         self._connect_task = None
-        self.upward.sink_connected(transport)
-        self.upstream.receive = self.downward.forward
         held, self._held = bytes(self._held), bytearray()
         self._pass_on(self._rewriter.receive_data(held))
         if self.upward.ended:
@@ -169,7 +191,7 @@ class ClientConnection(Connection):
 
     def _splice_when_ready(self) -> None:
         if self._head_tail is None and self._rewriter.done:
-            self.client.receive = self.upward.forward
+            self._state = _State.SPLICED
 
     def _watch_head(self, data: bytes) -> None:
         """Look for the end of the first request's head, which has to come in time."""
@@ -197,7 +219,7 @@ class ClientConnection(Connection):
 
     def _answer(self) -> None:
         """Write the refusal, then wait a moment for the client to close: no reset overtakes it."""
-        self.client.receive = _ignore
+        self._state = _State.REFUSED
         if self._refusal is None or self.client.transport is None or self.downward.ended:
             return
         status, reason = self._refusal
@@ -214,10 +236,6 @@ class ClientConnection(Connection):
         else:
             self.client.end()
         self._timer = asyncio.get_running_loop().call_later(_REFUSAL_LINGER, self.client.close)
-
-
-def _ignore(_data: bytes) -> None:
-    """Take what a client goes on to send after its request was refused."""
 
 
 def _peer_name(transport: asyncio.Transport) -> str:

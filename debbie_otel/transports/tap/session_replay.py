@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from websockets.frames import CloseCode, Opcode
 
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.acting.pending_requests import Outstanding
-from debbie_otel.intervention.channel import Answer, ChannelError, RestartPlan
+from debbie_otel.intervention.channel import Answer, RestartPlan
 from debbie_otel.session.edit import with_id
 from debbie_otel.session.encode import encode_error, encode_id
 from debbie_otel.session.message import MessageType, parse_payload

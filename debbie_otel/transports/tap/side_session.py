@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.acting.pending_requests import Outstanding
-from debbie_otel.intervention.channel import ChannelError, Request
+from debbie_otel.intervention.channel import Request
 from debbie_otel.session.encode import encode_error, encode_message
 from debbie_otel.session.message import MessageType, parse_payload
 from debbie_otel.session.renaming import Renaming

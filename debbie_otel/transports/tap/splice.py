@@ -1,7 +1,7 @@
-"""One connection through the tap: two sides, and a flow from each to the other.
+"""One connection through the tap: two endpoints, and a direction from each to the other.
 
-Everything here is synchronous: asyncio calls a `Side`, which calls the `Flow` that begins there,
-which writes to the other side's transport.
+Everything here is synchronous: asyncio calls an `Endpoint`, which calls its connection, which calls
+the `Direction` that begins there, which writes to the other endpoint's transport.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from debbie_otel.transports.tap.endpoint import Side
-from debbie_otel.transports.tap.flow import ByteObserver, Flow
+from debbie_otel.transports.tap.direction import ByteObserver, Direction
+from debbie_otel.transports.tap.endpoint import Endpoint
 from debbie_otel.wire.direction import MessageDirection
 
 
@@ -25,7 +25,7 @@ class Actor(Protocol):
         """Take note that both sides are closed."""
 
 
-class Connection(ABC):
+class SplicedConnection(ABC):
     """A client's connection and the upstream connection that belongs to it.
 
     Subclassed by `opening.ClientConnection`, which brings the two together.
@@ -45,10 +45,10 @@ class Connection(ABC):
     )
 
     def __init__(self) -> None:
-        self.client = Side(self, "client")
-        self.upstream = Side(self, "upstream")
-        self.upward = Flow(self, MessageDirection.CLIENT_TO_SERVER, self.upstream)
-        self.downward = Flow(self, MessageDirection.SERVER_TO_CLIENT, self.client)
+        self.client = Endpoint(self, "client")
+        self.upstream = Endpoint(self, "upstream")
+        self.upward = Direction(self, MessageDirection.CLIENT_TO_SERVER, self.upstream)
+        self.downward = Direction(self, MessageDirection.SERVER_TO_CLIENT, self.client)
         self.peer = ""
         self.error: str | None = None
         self.actor: Actor | None = None
@@ -61,17 +61,16 @@ class Connection(ABC):
         self.upward.attach(observer)
         self.downward.attach(observer)
 
-    def opposite(self, side: Side) -> Side:
-        """Return the other side."""
-        return self.upstream if side is self.client else self.client
+    def opposite(self, endpoint: Endpoint) -> Endpoint:
+        """Return the other endpoint."""
+        return self.upstream if endpoint is self.client else self.client
 
-    def resumed(self, side: Side) -> None:
-        """Write on to a side that has room again, and read on from the other."""
-        flow = self.downward if side is self.client else self.upward
-        if side.writable:
-            flow.resume()
-        if side.writable and not (self._frozen and side is self.upstream):
-            self.opposite(side).resume_reading()
+    def resumed(self, endpoint: Endpoint) -> None:
+        """Write on to an endpoint that has room again, and read on from the other."""
+        if endpoint.writable:
+            (self.downward if endpoint is self.client else self.upward).resume()
+        if endpoint.writable and not (self._frozen and endpoint is self.upstream):
+            self.opposite(endpoint).resume_reading()
 
     def freeze(self) -> None:
         """Leave the client's further bytes in the kernel until `thaw`."""
@@ -90,42 +89,44 @@ class Connection(ABC):
             The one that was there, which is nobody's now; None if it is lost already.
 
         """
-        old, self.upstream = self.upstream, Side(self, "upstream")
+        old, self.upstream = self.upstream, Endpoint(self, "upstream")
         self.upstream.adopt(transport)
         transport.set_protocol(self.upstream)
-        self.upstream.receive = self.downward.forward
         self.upward.sink = self.upstream
-        self.upward.sink_connected(transport)
         if not self.client.writable:
             transport.pause_reading()
         old.detach()
         return old.transport
 
     @abstractmethod
-    def made(self, side: Side) -> None:
-        """Take note that a side is connected."""
+    def received(self, endpoint: Endpoint, data: bytes) -> None:
+        """Take bytes that have arrived at an endpoint."""
 
-    def ended(self, side: Side) -> bool:
-        """Pass on that a side sends no more; return whether it can still be written to."""
-        flow = self.upward if side is self.client else self.downward
-        flow.drain()
-        if side is self.upstream and self._goes_on_without(None):
+    @abstractmethod
+    def made(self, endpoint: Endpoint) -> None:
+        """Take note that an endpoint is connected."""
+
+    def ended(self, endpoint: Endpoint) -> bool:
+        """Pass on that an endpoint sends no more; return whether it can still be written to."""
+        direction = self.upward if endpoint is self.client else self.downward
+        direction.drain()
+        if endpoint is self.upstream and self._goes_on_without(None):
             return False
-        flow.end()
+        direction.end()
         if self.upward.ended and self.downward.ended:
             self.client.close()
             self.upstream.close()
             return False
         return True
 
-    def lost(self, side: Side, exc: Exception | None) -> None:
-        """Close the other side in the way this one was closed."""
+    def lost(self, endpoint: Endpoint, exc: Exception | None) -> None:
+        """Close the other endpoint in the way this one was closed."""
         if exc is not None and self.error is None:
-            self.error = f"{side.name}: {exc or type(exc).__name__}"
-        (self.upward if side is self.client else self.downward).drain()
-        if side is self.upstream and self._goes_on_without(self.error):
+            self.error = f"{endpoint.name}: {exc or type(exc).__name__}"
+        (self.upward if endpoint is self.client else self.downward).drain()
+        if endpoint is self.upstream and self._goes_on_without(self.error):
             return
-        other = self.opposite(side)
+        other = self.opposite(endpoint)
         if other.transport is None:
             self.finish()
         elif exc is None:
@@ -161,14 +162,6 @@ class Connection(ABC):
         except Exception as failure:  # noqa: BLE001 - the end goes its way
             self.observer_failed(failure)
             return False
-
-    def show_eof(self, direction: MessageDirection) -> None:
-        """Tell the observer of a half-close."""
-        if self._observer is not None:
-            try:
-                self._observer.eof_received(direction)
-            except Exception as error:  # noqa: BLE001 - the tap goes on without it
-                self.drop_observer(error)
 
     @abstractmethod
     def observer_failed(self, error: Exception) -> None:

@@ -1,13 +1,13 @@
 """TapChannel: acts on a connection that goes through the tap.
 
 What is sent goes in between two messages of the client's; what comes back for it is held back. A
-direction is re-framed only as long as that needs it: the way up until a message of ours is on it,
-the way down until all answers have come.
+direction is re-framed from the first act that needs it on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,23 +15,25 @@ from typing import Any
 from websockets.frames import CloseCode, Opcode
 
 from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.acting.answers import Answers
 from debbie_otel.intervention.acting.server_requests import Questions
-from debbie_otel.intervention.channel import ChannelError, Request, Restarted, RestartPlan
+from debbie_otel.intervention.channel import Request, Restarted, RestartPlan
 from debbie_otel.session.encode import encode_message
 from debbie_otel.session.message import JsonRpcId
 from debbie_otel.session.model import Call
 from debbie_otel.session.renaming import Renaming
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.lane import Lane
+from debbie_otel.transports.tap.direction import Direction
 from debbie_otel.transports.tap.session_replay import Rehearsal, dismiss
 from debbie_otel.transports.tap.side_session import TapSide
-from debbie_otel.transports.tap.splice import Connection
+from debbie_otel.transports.tap.splice import SplicedConnection
 from debbie_otel.transports.tap.upstream_connection import OwnConnection
 from debbie_otel.wire.decompressing import plain_frame
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frames import CloseSeen, PayloadSeen
+from debbie_otel.wire.frames import CloseSeen, FrameEvent, PayloadSeen, PayloadSkipped
 from debbie_otel.wire.handshake import Handshake
+from debbie_otel.wire.reframe import Reframer
 
 RESTART_SECONDS = 60.0
 """How long a restart may take at most; whoever asks for one may be less patient."""
@@ -58,7 +60,7 @@ class TapChannel:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: SplicedConnection,
         interceptor: WebSocketInterceptor,
         dialer: Dialer,
         observe: Callable[[], WebSocketInterceptor],
@@ -75,23 +77,7 @@ class TapChannel:
         self._restarting = False
         self._upstream_error: str | None = None  # why the server has ended during a restart
         self._ended: str | None = None
-        report = connection.observer_failed
-        self._up = Lane(
-            connection.upward,
-            interceptor,
-            self._decide_upward,
-            self._client_closing,
-            self._needed_upward,
-            report,
-        )
-        self._down = Lane(
-            connection.downward,
-            interceptor,
-            self._decide_downward,
-            self._server_closing,
-            self._needed_downward,
-            report,
-        )
+        self._up, self._down = connection.upward, connection.downward
         connection.actor = self
 
     @property
@@ -109,8 +95,8 @@ class TapChannel:
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:
         """Send a request; see `Channel.request`."""
         self._check_open()
-        self._down.start()
-        self._up.start()
+        self._reframe(self._down)
+        self._reframe(self._up)
         request = self._answers.new(replaces)
         self._send(method, params, request.id, replaces)
         return request
@@ -126,25 +112,22 @@ class TapChannel:
     def hold(self, call: Call) -> None:
         """Hold back the server's answer to a request; see `Channel.hold`."""
         self._check_open()
-        self._down.start()
+        self._reframe(self._down)
         self._answers.hold(call)
 
     def release(self, call: Call) -> None:
         """Let a held answer through; see `Channel.release`."""
         self._answers.release(call)
-        self._down.settle()
 
     def answer(self, call: Call, result: Any) -> None:
         """Answer a held request in the server's place; see `Channel.answer`."""
         self._check_open()
         self._answers.answer(call, result)
-        self._down.settle()
 
     def fail(self, call: Call, text: str) -> None:
         """Answer a held request with an error; see `Channel.fail`."""
         self._check_open()
         self._answers.fail(call, text)
-        self._down.settle()
 
     async def side(self) -> TapSide:
         """Open another connection to the server; see `Channel.side`."""
@@ -176,7 +159,8 @@ class TapChannel:
         own: OwnConnection | None = None
         try:
             async with asyncio.timeout(RESTART_SECONDS):
-                self._down.start()  # whatever the old server does, the client is not to see
+                self._reframe(self._down)  # whatever the old server does, the client is not to see
+                self._reframe(self._up)
                 await self._up.boundary()
                 self._connection.freeze()
                 own = await self._connect(self._handshake())
@@ -196,8 +180,6 @@ class TapChannel:
             self._upstream_error = None
             if self._ended is None:
                 self._connection.thaw()
-                self._up.settle()
-                self._down.settle()
         return restarted
 
     # -- what the connection tells ------------------------------------------------------------
@@ -227,11 +209,20 @@ class TapChannel:
         if self._ended is not None:
             raise ChannelError(self._ended)
 
-    def _needed_upward(self) -> bool:
-        return self._restarting or bool(self._names or self._questions)
+    def _reframe(self, direction: Direction) -> Reframer:
+        """Have each message of a direction looked at from now on.
 
-    def _needed_downward(self) -> bool:
-        return self._restarting or bool(self._names or self._answers or self._questions)
+        Raises:
+            ChannelError: The bytes cannot be followed, or no message can follow any more.
+
+        """
+        parser = self._interceptor.wire.parser(direction.direction)
+        if parser is None:
+            why = self._interceptor.wire.inspection_stopped or "it is no WebSocket (yet)"
+            raise ChannelError(f"the connection cannot be followed: {why}")
+        if parser.ended or direction.ended:
+            raise ChannelError("the connection is being closed")
+        return direction.reframe(parser, self)
 
     def _handshake(self) -> Handshake:
         handshake = self._interceptor.wire.handshake
@@ -245,6 +236,9 @@ class TapChannel:
             own.abort()
             raise ChannelError(self._ended)
         own.check()
+        client = self._interceptor.wire.parser(_CLIENT)
+        if client is not None:
+            own.opcode = client.data_opcode
         return own
 
     async def _silence(self) -> None:
@@ -252,21 +246,22 @@ class TapChannel:
         while True:
             self._check_open()
             reframer = await self._down.boundary()
-            self._down.flow.drain()
+            self._down.drain()
             if reframer.clean:
                 return
 
     def _swap(self, own: OwnConnection, plan: RestartPlan, name: str | None) -> Restarted:
         """Put the client on the new connection, between two messages of either direction."""
         self._check_open()
-        upward = self._up.start()
+        upward = self._reframe(self._up)
         transport = own.hand_over()
         dismiss(self._connection.replace_upstream(transport))
         upward.make_plain()  # the new server has agreed to no compression
         self._interceptor.wire.renew_server(own.reframer.parser)
         if plan.fresh:
             self._interceptor.server_replaced()
-        self._down.use(own.reframer)
+        own.reframer.handler = self
+        self._down.follow(own.reframer)
         if plan.session_id is not None and name is not None:
             self._names.learn(plan.session_id, name)
         calls = self._model.pending_calls
@@ -288,39 +283,63 @@ class TapChannel:
         if reframer is not None and reframer.clean:
             reason = f"restart failed: {why}".encode()[:_MAX_REASON].decode(errors="ignore")
             payload = _INTERNAL_ERROR + reason.encode()
-            self._down.flow.insert(plain_frame(payload, Opcode.CLOSE, masked=False))
+            self._down.insert_frame(plain_frame(payload, Opcode.CLOSE, masked=False))
         self._connection.client.close()
 
     def _send(self, method: str, params: Any, call_id: JsonRpcId, for_call: Call | None) -> None:
         versioned = self._model.versioned if for_call is None else for_call.versioned
         payload = encode_message(method, params, call_id, versioned=versioned)
+        self._reframe(self._up)
         self._up.insert(self._names.to_server(payload))
         self._tell(_CLIENT, payload)
 
     def _give(self, payload: bytes) -> None:
         """Send the client a message, if it can still take one."""
-        try:
+        with contextlib.suppress(ChannelError):
+            self._reframe(self._down)
             self._down.insert(payload)
-        except ChannelError:
-            return
 
     def _tell(self, direction: MessageDirection, payload: bytes) -> None:
         self._interceptor.message_received(direction, payload, self._interceptor.clock())
 
-    def _decide_upward(self, seen: PayloadSeen) -> bytes | None:
+    # -- as a handler of messages --------------------------------------------------------------
+
+    def message(self, seen: PayloadSeen) -> bytes | None:
+        """Say what becomes of a message."""
+        return self._from_client(seen) if seen.direction is _CLIENT else self._from_server(seen)
+
+    def passed(self, event: FrameEvent) -> None:
+        """Show the observer what passes in any case."""
+        interceptor = self._interceptor
+        if isinstance(event, PayloadSeen):
+            self._tell(event.direction, event.payload)
+        elif isinstance(event, PayloadSkipped):
+            now = interceptor.clock()
+            interceptor.message_skipped(
+                event.direction, event.head, event.size, now, event.reason, event.tail
+            )
+
+    def closing(self, seen: CloseSeen) -> bool:
+        """Say what becomes of a close frame."""
+        if seen.direction is _CLIENT:
+            self._interceptor.leaving = True
+            return True
+        return self._server_closing(seen)
+
+    def failed(self, error: Exception) -> None:
+        """Report a failure of Debbie's own."""
+        self._connection.observer_failed(error)
+
+    def _from_client(self, seen: PayloadSeen) -> bytes | None:
         payload = seen.payload
         self._tell(_CLIENT, payload)
         answered = self._questions.to_server(payload)
         return None if answered is None else self._names.to_server(answered)
 
-    def _decide_downward(self, seen: PayloadSeen) -> bytes | None:
+    def _from_server(self, seen: PayloadSeen) -> bytes | None:
         payload = self._questions.to_client(self._names.to_client(seen.payload))
         self._tell(_SERVER, payload)
         return self._answers.decide(payload)
-
-    def _client_closing(self, _: CloseSeen) -> bool:
-        self._interceptor.leaving = True
-        return True
 
     def _server_closing(self, seen: CloseSeen) -> bool:
         """Let through what is held back before the close frame; keep that during a restart."""
@@ -331,12 +350,8 @@ class TapChannel:
             self._upstream_error = why
             return False
         for payload in self._end(why):
-            self._put_in(payload)
+            self._down.insert(payload)
         return True
-
-    def _put_in(self, payload: bytes) -> None:
-        if self._down.reframer is not None:
-            self._down.flow.insert(self._down.reframer.insert(payload))
 
     def _end(self, why: str) -> list[bytes]:
         """Be of no use any more; return what was held back from the client."""

@@ -18,8 +18,7 @@ from collections.abc import Callable
 from websockets.frames import CloseCode, Opcode
 from websockets.utils import accept_key, generate_key
 
-from debbie_otel.errors import InspectionError
-from debbie_otel.intervention.channel import ChannelError
+from debbie_otel.errors import ChannelError, InspectionError
 from debbie_otel.transports.tap.dialer import Closable, Dialer
 from debbie_otel.wire.decompressing import plain_frame
 from debbie_otel.wire.direction import MessageDirection
@@ -46,6 +45,7 @@ class OwnConnection(asyncio.Protocol):
         on_message: Told of every message.
         on_end: Told once when the connection is over, and why.
         transport: None before it is connected and after it is lost.
+        opcode: Of the messages it sends: TEXT or BINARY.
         reframer: Takes the frames; it can be taken over with its transport.
 
     """
@@ -56,6 +56,7 @@ class OwnConnection(asyncio.Protocol):
         self._registry = registry
         self.on_message: Callable[[bytes], None] = _ignore
         self.on_end: Callable[[str], None] = _ignore
+        self.opcode = int(Opcode.TEXT)
         self.transport: asyncio.Transport | None = None
         parser = FrameParser(_SERVER, None, max_message_size)
         self.reframer = Reframer(parser, self, masked=False)
@@ -96,13 +97,13 @@ class OwnConnection(asyncio.Protocol):
         return it
 
     def send(self, payload: bytes) -> None:
-        """Send a text message.
+        """Send a message, as text or binary as the client does.
 
         Raises:
             ChannelError: The connection is over.
 
         """
-        self.check().write(plain_frame(payload, Opcode.TEXT, masked=True))
+        self.check().write(plain_frame(payload, self.opcode, masked=True))
 
     def check(self) -> asyncio.Transport:
         """Return its transport; raises ChannelError if the connection is over, or ending."""

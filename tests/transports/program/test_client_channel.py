@@ -17,7 +17,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.intervention.channel import ChannelError, RestartPlan
+from debbie_otel.errors import ChannelError
+from debbie_otel.intervention.channel import RestartPlan
 from tests.transports.pairs import TIMEOUT, eventually, gated, legacy_ends, sync_ends
 from tests.transports.scenes import Scene, error, result, silent
 

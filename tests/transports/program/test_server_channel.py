@@ -14,7 +14,8 @@ import pytest_asyncio
 from websockets.asyncio.server import broadcast
 
 from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.intervention.channel import ChannelError, RestartPlan
+from debbie_otel.errors import ChannelError
+from debbie_otel.intervention.channel import RestartPlan
 from tests.transports.pairs import (
     TIMEOUT,
     asyncio_ends,

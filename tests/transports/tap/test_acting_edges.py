@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.utils import accept_key
 
 from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Done, RecoveredFirst
-from debbie_otel.intervention.channel import ChannelError
 from debbie_otel.intervention.recovery import EVENTS, RecoveryWatch
 from debbie_otel.session.events import Event, ToolEnded
 from tests.integration.proxied import config, proxied, raw_upstream, wire
@@ -377,3 +377,77 @@ async def test_a_client_that_leaves_in_the_midst_of_a_restart(tmp_path: Path) ->
         await soon(agent.connections[1].wait_closed())
         assert not stage.it.tap.dialer.own
         assert not stage.it.tap.active
+
+
+# -- one act after another -------------------------------------------------------------------------
+
+PIECE = "x" * 65_536
+
+
+async def test_acts_while_the_client_does_not_read_leave_nothing_behind(tmp_path: Path) -> None:
+    """What one act had left half-written when the client stopped reading once wedged the next."""
+    async with asking(tmp_path, compression=None) as (stage, agent, client):
+        channel = stage.channel()
+        sides = channel._connection
+        for turn in range(3):
+            call_id = 10 + turn
+            await client.send(request(call_id, "work"))
+            await agent.until_heard(2 + turn)
+            call = next(c for c in channel._model.pending_calls if c.id == call_id)
+            channel.hold(call)
+            news = [notification("news", number=n, text=PIECE) for n in range(200)]
+            saying = asyncio.ensure_future(_say_all(agent.connections[0], news))  # noqa: TID251
+            await until(lambda: not sides.client.writable)  # the client does not read
+            channel.release(call)  # it has been cancelled by its client
+            for number in range(200):
+                assert (await hear(client))["params"]["number"] == number
+            await saying
+            await agent.say(result(call_id, turn))
+            assert (await hear(client))["result"] == turn
+        assert sides.client.writable
+
+
+async def _say_all(connection: ServerConnection, texts: list[str]) -> None:
+    for text in texts:
+        await connection.send(text)
+
+
+# -- binary peers ----------------------------------------------------------------------------------
+
+
+async def test_peers_that_speak_binary_get_binary(tmp_path: Path) -> None:
+    async with scene(answering_in_binary, tmp_path) as stage:
+        client = await stage.client()
+        await client.send(request(1, "ask").encode())
+        heard = await soon(client.recv())
+        assert isinstance(heard, bytes)
+        channel = stage.channel()
+        assert (await soon(channel.request("prompt", {"text": "go on"}).answer)).result == "binary"
+        await client.send(request(2, "held").encode())
+        await until(lambda: bool(channel._model.pending_calls))
+        (call,) = channel._model.pending_calls
+        channel.hold(call)
+        await client.send(notification("now").encode())
+        assert isinstance(await soon(client.recv()), bytes)  # told in passing
+        channel.release(call)
+        held = await soon(client.recv())
+        assert isinstance(held, bytes)
+        assert json.loads(held)["id"] == 2
+        side = await channel.side()
+        assert (await soon(side.request("prompt", {}).answer)).result == "binary"
+
+
+async def answering_in_binary(connection: ServerConnection) -> None:
+    """Answer requests with the kind of frame that they came in; a held one after the next word."""
+    held: list[bytes] = []
+    async for data in connection:
+        message = json.loads(data)
+        kind = "binary" if isinstance(data, bytes) else "text"
+        if "id" not in message:
+            await connection.send(notification("heard", kind=kind).encode())
+            for answer in held:
+                await connection.send(answer)
+        elif message["method"] == "held":
+            held.append(result(message["id"], kind).encode())
+        else:
+            await connection.send(result(message["id"], kind).encode())

@@ -255,8 +255,8 @@ class FailingObserver:
     def data_received(self, direction: MessageDirection, data: bytes) -> None:
         self._note("data")
 
-    def eof_received(self, direction: MessageDirection) -> None:
-        self._note("eof")
+    def cannot_follow(self, reason: str) -> None:
+        self._note("cannot follow")
 
     def closed(self, error: str | None) -> None:
         self._note("closed")
@@ -272,8 +272,7 @@ class FailingObserver:
     [
         ("factory", ["factory"]),
         ("data", ["factory", "data"]),
-        ("eof", ["factory", "data", "data", "data", "eof"]),
-        ("closed", ["factory", "data", "data", "data", "eof", "eof", "closed"]),
+        ("closed", ["factory", "data", "data", "data", "closed"]),
     ],
 )
 async def test_an_observer_that_fails_is_dropped_and_the_bytes_go_on(

@@ -12,7 +12,7 @@ import pytest
 from websockets.frames import Opcode
 from websockets.utils import accept_key
 
-from debbie_otel.intervention.channel import ChannelError
+from debbie_otel.errors import ChannelError
 from debbie_otel.transports.tap.dialer import Dialer
 from debbie_otel.transports.tap.upstream_connection import OwnConnection
 from debbie_otel.wire.handshake import Handshake
