@@ -232,7 +232,7 @@ class Connection:
             if rule.role == "waits_for_user":
                 call.waits_for_user = True
             elif rule.role == "part_of":
-                call.part_of = self._pending.course_of(_ASKED[call.direction], rule, fields)
+                call.part_of = self._pending.find_parent_call(_ASKED[call.direction], rule, fields)
             elif rule.role == "turn" and (rule.until == "response" or not session.busy):
                 # A client that comes back names its session with the first turn.
                 known = self._directory.confirm(entry.named, call.started_ns, out)
@@ -290,7 +290,7 @@ class Connection:
             return
         part = _of_role("part_of", rules)
         asked = _ASKED[message.direction]
-        call = None if part is None else self._pending.course_of(asked, part, fields)
+        call = None if part is None else self._pending.find_parent_call(asked, part, fields)
         out.append(NotificationSeen(session.info, now, message, turn, call))
         for rule in rules:
             if rule.role in ("cancel_call", "resolve_call"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.session.dialect.paths import Fields, params_at
+from debbie_otel.session.dialect.paths import Fields, Paths, params_at
 from debbie_otel.session.dialect.schema import Rule
 from debbie_otel.session.message import JsonRpcId
 from debbie_otel.session.model import Call
@@ -21,7 +21,7 @@ from debbie_otel.session.session import Session
 from debbie_otel.wire.direction import MessageDirection
 
 MAX_COMPARED = 64
-"""Open requests, the latest first, of which a message may be part."""
+"""Requests between two messages that ask which open one they are part of: the latest so many."""
 
 MAX_CANCELLED = 256
 """Cancelled requests that are remembered, so that a late answer is known as one."""
@@ -51,43 +51,25 @@ class PendingCalls:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._queues: dict[MessageDirection, dict[JsonRpcId, Pending]] = {
-            direction: {} for direction in MessageDirection
-        }
-        self._behind: dict[tuple[MessageDirection, JsonRpcId], deque[Pending]] = {}
+        self._queues = {direction: _Queue() for direction in MessageDirection}
         self._cancelled: OrderedDict[tuple[MessageDirection, Any], str] = OrderedDict()
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values())) + sum(map(len, list(self._behind.values())))
+        return sum(queue.size for queue in self._queues.values())
 
     def __iter__(self) -> Iterator[Pending]:
         for queue in self._queues.values():
-            yield from queue.values()
-        for waiting in self._behind.values():
-            yield from waiting
+            yield from queue
 
     def add(self, entry: Pending) -> Pending | None:
         """Add a request; return the oldest one if it had to make room."""
-        direction, call_id = entry.call.direction, entry.call.id
-        queue = self._queues[direction]
-        if call_id not in queue:
-            queue[call_id] = entry
-            return self.take(direction, next(iter(queue))) if len(queue) > self._limit else None
-        waiting = self._behind.setdefault((direction, call_id), deque())
-        waiting.append(entry)
-        return waiting.popleft() if len(waiting) > self._limit else None
+        queue = self._queues[entry.call.direction]
+        queue.add(entry)
+        return queue.take_first() if queue.size > self._limit else None
 
     def take(self, direction: MessageDirection, call_id: Any) -> Pending | None:
         """Remove and return the oldest request of that direction and id."""
-        queue = self._queues[direction]
-        entry = queue.pop(call_id, None)
-        if entry is not None and self._behind:
-            waiting = self._behind.get((direction, call_id))
-            if waiting is not None:
-                queue[call_id] = waiting.popleft()
-                if not waiting:
-                    del self._behind[direction, call_id]
-        return entry
+        return self._queues[direction].take(call_id)
 
     def remember_cancelled(self, call: Call) -> None:
         """Expect that a request which has been cancelled may be answered all the same."""
@@ -101,30 +83,30 @@ class PendingCalls:
 
     def oldest_ns(self) -> int | None:
         """When the oldest request was sent, as far as ids are unique; safe on other threads."""
-        heads = [next(iter(list(queue.values())), None) for queue in self._queues.values()]
+        heads = [queue.first() for queue in self._queues.values()]
         return min((head.call.started_ns for head in heads if head is not None), default=None)
 
-    def course_of(self, direction: MessageDirection, rule: Rule, fields: Fields) -> Call | None:
-        """Return the open request of that direction that a message of the other is part of."""
-        latest = itertools.islice(reversed(self._queues[direction].values()), MAX_COMPARED)
+    def find_parent_call(
+        self, direction: MessageDirection, rule: Rule, fields: Fields
+    ) -> Call | None:
+        """Return the open request of that direction that a message of the other is part of.
+
+        Args:
+            direction: Of the request.
+            rule: A `part_of` rule.
+            fields: Of the message.
+
+        """
+        queue = self._queues[direction]
         if not rule.of:
-            tools = [entry.call for entry in latest if entry.call.tool is not None]
-            return tools[0] if len(tools) == 1 else None
-        wanted = fields.first(rule.id)
-        if wanted is None:
-            return None
-        for entry in latest:
-            found = params_at(entry.call.params, rule.of)
-            if found == wanted and type(found) is type(wanted):
-                return entry.call
-        return None
+            return queue.only_tool_call()
+        value = fields.first(rule.id)
+        return None if value is None else queue.find(rule.of, value)
 
     def take_all(self) -> list[Pending]:
         """Remove and return every request."""
         entries = list(self)
-        for queue in self._queues.values():
-            queue.clear()
-        self._behind.clear()
+        self._queues = {direction: _Queue() for direction in MessageDirection}
         return entries
 
     def take_older_than(self, time_ns: int) -> list[Pending]:
@@ -135,3 +117,111 @@ class PendingCalls:
             for entry in sorted(late, key=lambda entry: entry.call.started_ns)
             if (taken := self.take(entry.call.direction, entry.call.id)) is not None
         ]
+
+
+class _Queue:
+    """The open requests of one direction."""
+
+    __slots__ = ("_behind", "_by_id", "_by_value", "_tool_calls", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._by_id: dict[JsonRpcId, Pending] = {}
+        self._behind: dict[JsonRpcId, deque[Pending]] = {}
+        self._tool_calls: dict[int, Call] = {}
+        self._by_value: dict[tuple[str, ...], _ValueIndex] = {}
+
+    def __iter__(self) -> Iterator[Pending]:
+        yield from self._by_id.values()
+        for waiting in self._behind.values():
+            yield from waiting
+
+    def add(self, entry: Pending) -> None:
+        call = entry.call
+        if self._by_id.setdefault(call.id, entry) is not entry:
+            self._behind.setdefault(call.id, deque()).append(entry)
+        if call.tool is not None:
+            self._tool_calls[id(call)] = call
+        for index in self._by_value.values():
+            index.add(call)
+        self.size += 1
+
+    def take(self, call_id: JsonRpcId) -> Pending | None:
+        entry = self._by_id.pop(call_id, None)
+        if entry is None:
+            return None
+        self.size -= 1
+        if entry.call.tool is not None:
+            self._tool_calls.pop(id(entry.call), None)
+        for index in self._by_value.values():
+            index.remove(entry.call)
+        if self._behind:
+            waiting = self._behind.get(call_id)
+            if waiting is not None:
+                self._by_id[call_id] = waiting.popleft()
+                if not waiting:
+                    del self._behind[call_id]
+        return entry
+
+    def take_first(self) -> Pending | None:
+        return self.take(next(iter(self._by_id)))
+
+    def first(self) -> Pending | None:
+        try:
+            return next(iter(self._by_id.values()), None)
+        except RuntimeError:  # another thread has just changed it
+            return None
+
+    def only_tool_call(self) -> Call | None:
+        """Return the open request that runs a tool, where there is only one."""
+        return next(iter(self._tool_calls.values())) if len(self._tool_calls) == 1 else None
+
+    def find(self, paths: Paths, value: Any) -> Call | None:
+        """Return the latest open request that has that value in its `params`."""
+        key = (paths,) if isinstance(paths, str) else tuple(paths)
+        index = self._by_value.get(key)
+        if index is None:
+            index = self._by_value[key] = _ValueIndex(paths)
+            latest = itertools.islice(reversed(self._by_id.values()), MAX_COMPARED)
+            for entry in reversed(list(latest)):
+                index.add(entry.call)
+        return index.find(value)
+
+
+class _ValueIndex:
+    """The open requests of one direction by a value in their `params`.
+
+    Requests are decoded only when a value is asked for, each of them once.
+    """
+
+    __slots__ = ("_by_value", "_key_of", "_new", "_paths")
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._new: deque[Call] = deque(maxlen=MAX_COMPARED)
+        self._by_value: dict[tuple[type, Any], dict[int, Call]] = {}
+        self._key_of: dict[int, tuple[type, Any]] = {}
+
+    def add(self, call: Call) -> None:
+        self._new.append(call)
+
+    def remove(self, call: Call) -> None:
+        key = self._key_of.pop(id(call), None)
+        if key is not None:
+            calls = self._by_value[key]
+            del calls[id(call)]
+            if not calls:
+                del self._by_value[key]
+
+    def find(self, value: Any) -> Call | None:
+        for call in self._new:
+            if call.ended_ns is None:
+                found = params_at(call.params, self._paths)
+                if isinstance(found, str | int | float):
+                    key = self._key_of[id(call)] = (type(found), found)
+                    self._by_value.setdefault(key, {})[id(call)] = call
+        self._new.clear()
+        if not isinstance(value, str | int | float):
+            return None
+        calls = self._by_value.get((type(value), value))
+        return None if calls is None else next(reversed(calls.values()))
