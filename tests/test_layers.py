@@ -13,7 +13,7 @@ import debbie_otel
 PACKAGE = Path(debbie_otel.__file__).parent
 
 LAYERS = [
-    ["errors", "semconv"],
+    ["errors", "sdk_private", "semconv"],
     ["wire"],
     ["session"],
     ["detection"],

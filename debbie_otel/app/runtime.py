@@ -159,6 +159,7 @@ class Runtime:
                 self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
             )
         if self.pipeline is not None:
+            await asyncio.to_thread(self.pipeline.start)
             self.pipeline.report_health(loop)
         if self.interventions is not None:
             await self.interventions.start()
@@ -311,7 +312,7 @@ class Runtime:
         lasting, settings = self._lasting, self.config.telemetry
         providers = providers_of_program(lasting.tracer, lasting.meter)
         if not providers.complete:
-            self.pipeline = Pipeline.create(
+            self.pipeline = Pipeline(
                 TelemetrySettings(
                     otlp=settings.otlp,
                     service_name=settings.service_name,
@@ -320,6 +321,7 @@ class Runtime:
                     tame_sdk_logs=lasting.own_process,
                 ),
                 lasting.environ,
+                lasting.clock,
             )
         if providers.any:
             self._borrowed = Borrowed(providers, our_scope(), self.pipeline)

@@ -13,10 +13,15 @@ from debbie_otel.app.config import Config
 from debbie_otel.app.config_paths import check_places, holds_files
 from debbie_otel.app.debugger import load_dialects
 from debbie_otel.intervention.escalation.receivers import receivers
-from debbie_otel.telemetry.export.destination import choose, default_data_dir
+from debbie_otel.telemetry.export.destination import (
+    LOCAL_COLLECTORS,
+    choose,
+    default_data_dir,
+    find,
+)
 from debbie_otel.telemetry.export.limits import exemplars_wanted
 from debbie_otel.telemetry.export.selection import Selection
-from debbie_otel.telemetry.export.spool_options import SpoolOptions
+from debbie_otel.telemetry.export.spool import SpoolOptions
 from debbie_otel.transports.addresses import Address, parse_listen, parse_upstream
 from debbie_otel.transports.tls import listen_context, upstream_context
 
@@ -55,8 +60,10 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
 
 async def _check_telemetry(config: Config, console: Console, environ: Mapping[str, str]) -> int:
     data_dir = config.telemetry.data_dir or default_data_dir(environ)
-    chosen = choose(config.telemetry.otlp, environ, data_dir)
-    destination = Selection(environ, chosen, data_dir).described()
+    chosen = choose(config.telemetry.otlp, environ)
+    if chosen is None:
+        chosen = await asyncio.to_thread(find, LOCAL_COLLECTORS, data_dir)
+    destination = Selection(environ, data_dir).described(chosen)
     SpoolOptions.from_environ(environ)
     exemplars_wanted(environ)
     if destination.kind == "otlp":

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
 from debbie_otel.detection.readings import Reading
+from debbie_otel.sdk_private import internal_meter_provider
 
 PREFIX = "debbie.control."
 METRICS = {
@@ -45,11 +44,7 @@ class ControlMetrics:
     """
 
     def __init__(self, reader: MetricReader) -> None:
-        self._provider = MeterProvider(
-            [reader], resource=Resource.get_empty(), shutdown_on_exit=False, exemplar_filter=None
-        )
-        # OTEL_SDK_DISABLED is about telemetry; these measurements are none, and leave nowhere.
-        self._provider._disabled = False  # noqa: SLF001
+        self._provider = internal_meter_provider(reader)
         meter = self._provider.get_meter(semconv.SCOPE)
         self._gauges = {
             name: meter.create_gauge(PREFIX + name, unit, description)

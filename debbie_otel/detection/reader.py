@@ -23,14 +23,14 @@ from opentelemetry.sdk.metrics import (
     ObservableUpDownCounter,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics import _Gauge as Gauge
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     HistogramDataPoint,
-    MetricReader,
     MetricsData,
     NumberDataPoint,
 )
+
+from debbie_otel.sdk_private import CollectingReader, Gauge
 
 DELTA = AggregationTemporality.DELTA
 CUMULATIVE = AggregationTemporality.CUMULATIVE
@@ -60,7 +60,7 @@ class Point(msgspec.Struct, frozen=True):
     is_delta: bool = False
 
 
-class DetectorReader(MetricReader):
+class DetectorReader(CollectingReader):
     """Collects windows of metrics and keeps them until they are taken.
 
     Args:
@@ -94,7 +94,7 @@ class DetectorReader(MetricReader):
                 judged by its own time.
 
         """
-        if self._collect is None:  # not attached to a provider so far
+        if not self.is_attached:
             return []
         with suppress(MetricsTimeoutError):  # a callback of the user's that is too slow
             self.collect()
@@ -103,15 +103,11 @@ class DetectorReader(MetricReader):
             points += _points(self._windows.popleft(), now_ns)
         return points
 
-    def _receive_metrics(
-        self,
-        metrics_data: MetricsData,
-        timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
+    def received(self, data: MetricsData) -> None:
+        """Keep a window until it is taken."""
         if len(self._windows) == MAX_WINDOWS:
             self.dropped += 1
-        self._windows.append(metrics_data)
+        self._windows.append(data)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Nothing is open."""

@@ -1,6 +1,6 @@
 """Sessions read back from the spans in telemetry files, after the fact.
 
-Reads what `telemetry.file_exporters.FileSpanExporter` writes (OTLP/JSON, an object a line), of the
+Reads what `telemetry.export.files.FileSpanExporter` writes (OTLP/JSON, an object a line), of the
 names that `telemetry.recorder` gives. A line that was torn by a full disk or a crash costs only
 itself.
 Source: OpenTelemetry specification, "OpenTelemetry Protocol File Exporter".

@@ -3,29 +3,19 @@
 `Counter.add` of the SDK takes about 6 µs, which for five measurements a call would be the largest
 cost on the wire. Here a measurement is one addition to a plain object; what is summed up becomes
 metrics when a reader collects: counters through the SDK's observable instruments, histograms
-(which have no observable form) as data points that `MergingReader` adds to what it collected.
+(which have no observable form) as data points that `MetricDelivery` adds to what it exports.
 Sums of attribute sets are bounded where the attributes are made, see `names`.
 """
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import Exemplar
-from opentelemetry.sdk.metrics import Histogram as SdkHistogram
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    HistogramDataPoint,
-    Metric,
-    MetricsData,
-    PeriodicExportingMetricReader,
-    ResourceMetrics,
-    ScopeMetrics,
-)
+from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, Metric
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 
 from debbie_otel import semconv
@@ -201,53 +191,3 @@ class Histograms:
             )
         data = HistogramData(data_points=points, aggregation_temporality=temporality)
         return Metric(self.name, self.description, self.unit, data)
-
-
-class MergingReader(PeriodicExportingMetricReader):
-    """A periodic reader that adds our histograms to what the SDK's instruments yield.
-
-    Args:
-        args, kwargs: The SDK's reader's.
-        exemplars: Whether our histograms carry them.
-
-    """
-
-    def __init__(self, *args: Any, exemplars: bool = True, **kwargs: Any) -> None:
-        self._exemplars = exemplars
-        self._histograms: list[Histograms] = []
-        self._started_ns = self._collected_ns = time.time_ns()
-        super().__init__(*args, **kwargs)
-
-    def add_histograms(self, histograms: Iterable[Histograms]) -> None:
-        """Have them collected from now on."""
-        self._histograms.extend(histograms)
-
-    def _receive_metrics(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
-    ) -> None:
-        now = time.time_ns()
-        preferred = self._exporter._preferred_temporality or {}  # noqa: SLF001
-        temporality = preferred.get(SdkHistogram, AggregationTemporality.CUMULATIVE)
-        delta = temporality is AggregationTemporality.DELTA
-        start = self._collected_ns if delta else self._started_ns
-        self._collected_ns = now
-        ours = [
-            histogram.collect(start, now, temporality, exemplars=self._exemplars)
-            for histogram in self._histograms
-        ]
-        filled = [metric for metric in ours if metric.data.data_points]
-        merged = MetricsData(
-            [_with(resource, filled) for resource in metrics_data.resource_metrics]
-        )
-        super()._receive_metrics(merged, timeout_millis, **kwargs)
-
-
-def _with(resource: ResourceMetrics, metrics: list[Metric]) -> ResourceMetrics:
-    """Add metrics to our scope of a resource."""
-    scopes = [
-        ScopeMetrics(scope.scope, [*scope.metrics, *metrics], scope.schema_url)
-        if scope.scope.name == semconv.SCOPE
-        else scope
-        for scope in resource.scope_metrics
-    ]
-    return ResourceMetrics(resource.resource, scopes, resource.schema_url)

@@ -73,7 +73,7 @@ class AlertInstruments:
 
     @property
     def histograms(self) -> list[Histograms]:
-        """What a `MergingReader` is to collect."""
+        """What a `MetricDelivery` is to collect."""
         return [self._intervention_time, self._recovery_time]
 
     def register(self, meter: Meter) -> None:

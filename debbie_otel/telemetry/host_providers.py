@@ -16,8 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 import msgspec
-from opentelemetry import _logs, metrics, trace
-from opentelemetry._logs import LoggerProvider
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 from opentelemetry.sdk.resources import Resource
@@ -37,9 +36,15 @@ from opentelemetry.trace import (
 )
 from wrapt import ObjectProxy
 
+from debbie_otel.sdk_private import (
+    ApiLoggerProvider,
+    callbacks_of,
+    get_logger_provider,
+    is_stand_in,
+)
 from debbie_otel.telemetry.aggregate import Histograms
-from debbie_otel.telemetry.attributes import Attributes, AttributeValue, SharedAttributes
-from debbie_otel.telemetry.logs import LogSeverity, log_record
+from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
+from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.outlet import Outlet, SpanSink
 from debbie_otel.telemetry.spans import UNSET, OpenSpan, Origin
 
@@ -52,7 +57,7 @@ class Providers(msgspec.Struct, frozen=True):
 
     tracer: TracerProvider | None = None
     meter: MeterProvider | None = None
-    logger: LoggerProvider | None = None
+    logger: ApiLoggerProvider | None = None
 
     @property
     def complete(self) -> bool:
@@ -74,14 +79,9 @@ def providers_of_program(
         tracer = None if isinstance(found, ProxyTracerProvider) else found
     if meter is None:
         metered = metrics.get_meter_provider()
-        meter = None if _is_proxy(metered) else metered
-    logger = _logs.get_logger_provider()
-    return Providers(tracer, meter, None if _is_proxy(logger) else logger)
-
-
-def _is_proxy(provider: object) -> bool:
-    """Tell whether the API's stand-in was returned; its class is not public for every signal."""
-    return type(provider).__name__.lstrip("_").startswith("Proxy")
+        meter = None if is_stand_in(metered) else metered
+    logger = get_logger_provider()
+    return Providers(tracer, meter, None if is_stand_in(logger) else logger)
 
 
 class Borrowed:
@@ -129,25 +129,14 @@ class Borrowed:
             histogram.pass_on(_recorder(histogram, meter))
             self._returns.append(partial(histogram.pass_on, _nowhere))
 
-    def emit_event(
-        self,
-        service_name: str,
-        event_name: str,
-        severity: LogSeverity,
-        body: str,
-        attributes: Mapping[str, AttributeValue],
-        time_ns: int,
-        span_context: SpanContext | None = None,
-    ) -> None:
+    def emit_event(self, service_name: str, event: LogEvent) -> None:
         """Emit a log event where the program's go; else by our own outlet, if there is one."""
         provider, scope = self._providers.logger, self._scope
         if provider is not None:
-            record = log_record(event_name, severity, body, attributes, time_ns, span_context)
-            provider.get_logger(scope.name, scope.version, scope.schema_url).emit(record)
+            logger = provider.get_logger(scope.name, scope.version, scope.schema_url)
+            logger.emit(event.record())
         elif self._own is not None:
-            self._own.emit_event(
-                service_name, event_name, severity, body, attributes, time_ns, span_context
-            )
+            self._own.emit_event(service_name, event)
 
     def release(self) -> None:
         """Take back what was given to the program's meter; its providers stay as they are."""
@@ -268,9 +257,9 @@ class _LentMeter(ObjectProxy[Meter]):
     ) -> Any:
         gates = [_Gate(callback) for callback in callbacks]
         instrument = create(name, gates, unit, description)
-        known = getattr(instrument, "_callbacks", None)
+        known = callbacks_of(instrument)
         for gate in gates:
-            if isinstance(known, list) and gate not in known:
+            if known is not None and gate not in known:
                 known.append(gate)  # the instrument is there already, and knows others' callbacks
             self._self_returns.append(partial(gate.close, known))
         return instrument
@@ -288,7 +277,7 @@ class _Gate:
     def close(self, known: list[Any] | None) -> None:
         """Say nothing from now on; `known` are the instrument's callbacks."""
         self._callback = None
-        if isinstance(known, list) and self in known:
+        if known is not None and self in known:
             known.remove(self)
 
 

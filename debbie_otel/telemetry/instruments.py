@@ -102,7 +102,7 @@ class Instruments:
 
     @property
     def histograms(self) -> list[Histograms]:
-        """What a `MergingReader` is to collect."""
+        """What a `MetricDelivery` is to collect."""
         return [self._served, self._made, self._tool_time, self._turn_time, self._session_time]
 
     def register(self, meter: Meter) -> None:

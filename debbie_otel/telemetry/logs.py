@@ -15,45 +15,63 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
-from opentelemetry.sdk._logs.export import (
-    BatchLogRecordProcessor,
-    LogRecordExporter,
-    LogRecordExportResult,
-)
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
+from debbie_otel.sdk_private import (
+    BatchLogRecordProcessor,
+    LoggerProvider,
+    LogRecord,
+    LogRecordExporter,
+    LogRecordExportResult,
+    ReadableLogRecord,
+    SeverityNumber,
+    waiting_records,
+)
 from debbie_otel.telemetry.attributes import AttributeValue
+from debbie_otel.telemetry.export.files import log_line
 from debbie_otel.telemetry.export.lines_file import LinesFile
-from debbie_otel.telemetry.export.otlp_json import otlp_line
 
 _logger = logging.getLogger(__name__)
 
 LogSeverity = Literal["INFO", "WARN", "ERROR"]
 
 
-class FileLogExporter(LogRecordExporter):
-    """Appends log records to `DIR/logs.jsonl`, a line per batch; never raises."""
+class LogEvent(msgspec.Struct, frozen=True):
+    """A log event.
 
-    def __init__(self, directory: Path, max_bytes: int = 64 << 20, files: int = 4) -> None:
-        self.file = LinesFile(directory, "logs", max_bytes, files)
+    Attributes:
+        name: EventName of the record.
+        severity: SeverityText; its number follows.
+        body: A sentence for people.
+        attributes: For machines.
+        time_ns: When it happened, in nanoseconds since the epoch.
+        span: Context of the span that it belongs to.
 
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Write one batch."""
-        written = self.file.append(log_lines(batch))
-        return LogRecordExportResult.SUCCESS if written else LogRecordExportResult.FAILURE
+    """
 
-    def shutdown(self) -> None:
-        """Do nothing: no file stays open."""
+    name: str
+    severity: LogSeverity
+    body: str
+    attributes: Mapping[str, AttributeValue]
+    time_ns: int
+    span: SpanContext | None = None
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        """Return True: nothing is buffered."""
-        return True
+    def record(self) -> LogRecord:
+        """Return it as the API's loggers take it."""
+        # Never the caller's current span: that is not one of ours.
+        span = INVALID_SPAN if self.span is None else NonRecordingSpan(self.span)
+        return LogRecord(
+            timestamp=self.time_ns,
+            context=set_span_in_context(span, Context()),
+            severity_text=self.severity,
+            severity_number=SeverityNumber[self.severity],
+            body=_clean(self.body),
+            attributes={key: _clean(value) for key, value in self.attributes.items()},
+            event_name=self.name,
+        )
 
 
 class RescuingExporter(LogRecordExporter):
@@ -113,7 +131,7 @@ class RescuingExporter(LogRecordExporter):
     def _write(self, records: list[ReadableLogRecord]) -> None:
         if not records:
             return
-        written = self._file.append(log_lines(records))
+        written = self._file.append(log_line(records))
         if not self._told:
             self._told = True
             text = "log events cannot be delivered; they are in %s"
@@ -168,34 +186,19 @@ class LogEvents:
         self._file = LinesFile(spool_dir, "logs")
         self._services: dict[str, _Events] = {}
 
-    def emit(
-        self,
-        service_name: str,
-        event_name: str,
-        severity: LogSeverity,
-        body: str,
-        attributes: Mapping[str, AttributeValue],
-        time_ns: int,
-        span_context: SpanContext | None = None,
-    ) -> None:
+    def emit(self, service_name: str, event: LogEvent) -> None:
         """Emit a log event; does not wait.
 
         Args:
             service_name: As in `Pipeline.meter`.
-            event_name: EventName of the record.
-            severity: SeverityText; its number follows.
-            body: A sentence for people.
-            attributes: For machines.
-            time_ns: When it happened, in nanoseconds since the epoch.
-            span_context: The span it belongs to.
+            event: What happened.
 
         """
         scope = self._scope
         events = self._of(service_name)
-        if not events.ways:
-            return
-        record = log_record(event_name, severity, body, attributes, time_ns, span_context)
-        events.provider.get_logger(scope.name, scope.version, scope.schema_url).emit(record)
+        if events.ways:
+            logger = events.provider.get_logger(scope.name, scope.version, scope.schema_url)
+            logger.emit(event.record())
 
     def flushes(self) -> list[Callable[[], bool]]:
         """Return what sends everything now, each to be called on a thread of its own."""
@@ -213,7 +216,7 @@ class LogEvents:
         """Write what the shutdowns could not deliver in time; does not wait."""
         for events in self._services.values():
             for processor, exporter in events.ways:
-                exporter.rescue(_waiting(processor))
+                exporter.rescue(waiting_records(processor))
 
     def _of(self, service_name: str) -> _Events:
         resource = self._resource(service_name)
@@ -230,49 +233,10 @@ class LogEvents:
         return events
 
 
-def log_record(
-    event_name: str,
-    severity: LogSeverity,
-    body: str,
-    attributes: Mapping[str, AttributeValue],
-    time_ns: int,
-    span_context: SpanContext | None,
-) -> LogRecord:
-    """Return a log event; `LogEvents.emit` tells of the arguments."""
-    # Never the caller's current span: that is not one of ours.
-    span = INVALID_SPAN if span_context is None else NonRecordingSpan(span_context)
-    return LogRecord(
-        timestamp=time_ns,
-        context=set_span_in_context(span, Context()),
-        severity_text=severity,
-        severity_number=SeverityNumber[severity],
-        body=_clean(body),
-        attributes={key: _clean(value) for key, value in attributes.items()},
-        event_name=event_name,
-    )
-
-
-def log_lines(records: Sequence[ReadableLogRecord]) -> bytes:
-    r"""Encode log records as one line of OTLP/JSON, `{"resourceLogs":[...]}\n`."""
-    return otlp_line(encode_logs(records), "resourceLogs")
-
-
 def _flush(processor: BatchLogRecordProcessor, exporter: RescuingExporter) -> bool:
     """Flush; the SDK's own word for it is True, whatever became of the records."""
     failures = exporter.failures
     return processor.force_flush() and exporter.failures == failures
-
-
-def _waiting(processor: BatchLogRecordProcessor) -> list[ReadableLogRecord]:
-    """Take the records that the SDK's processor did not come to; it offers no way to ask."""
-    queue: Any = getattr(getattr(processor, "_batch_processor", None), "_queue", None)
-    records: list[ReadableLogRecord] = []
-    while queue:
-        try:
-            records.append(queue.pop())
-        except IndexError:  # its own thread was quicker
-            break
-    return records
 
 
 def _clean(value: AttributeValue) -> Any:

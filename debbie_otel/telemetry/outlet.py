@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
 from debbie_otel.telemetry.aggregate import Histograms
-from debbie_otel.telemetry.attributes import Attributes, AttributeValue, SharedAttributes
-from debbie_otel.telemetry.logs import LogSeverity
+from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
+from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.spans import UNSET, OpenSpan
 
 
@@ -45,14 +45,5 @@ class Outlet(Protocol):
     def add_histograms(self, service_name: str, histograms: Iterable[Histograms]) -> None:
         """Export histograms of our own with the metrics of a service."""
 
-    def emit_event(
-        self,
-        service_name: str,
-        event_name: str,
-        severity: LogSeverity,
-        body: str,
-        attributes: Mapping[str, AttributeValue],
-        time_ns: int,
-        span_context: SpanContext | None = None,
-    ) -> None:
+    def emit_event(self, service_name: str, event: LogEvent) -> None:
         """Emit a log event."""

@@ -9,7 +9,7 @@ from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.hub import Service, TelemetryHub
-from debbie_otel.telemetry.logs import LogSeverity
+from debbie_otel.telemetry.logs import LogEvent, LogSeverity
 from debbie_otel.telemetry.place import place_of
 
 _GRAVE = ("high", "critical")
@@ -79,12 +79,14 @@ class AlertRecorder:
         fired = transition.event == "alert"
         self._hub.pipeline.emit_event(
             service.name,
-            semconv.EVENT_ALERT if fired else semconv.EVENT_ALERT_RESOLVED,
-            severity if fired else "INFO",
-            alert.message if fired else f"resolved: {alert.message}",
-            {semconv.SESSION_ID: alert.session_id, **describe(alert)},
-            transition.time_ns,
-            about,
+            LogEvent(
+                semconv.EVENT_ALERT if fired else semconv.EVENT_ALERT_RESOLVED,
+                severity if fired else "INFO",
+                alert.message if fired else f"resolved: {alert.message}",
+                {semconv.SESSION_ID: alert.session_id, **describe(alert)},
+                transition.time_ns,
+                about,
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.connection_spans import link_to
 from debbie_otel.telemetry.hub import Service, TelemetryHub
+from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.place import place_of
 from debbie_otel.telemetry.record_alerts import describe
 from debbie_otel.telemetry.spans import UNSET, OpenSpan
@@ -152,12 +153,14 @@ class InterventionRecorder:
             text += f", {record.detail}" if record.detail else ""
         self._hub.pipeline.emit_event(
             shown.service.name,
-            name,
-            "WARN" if record is not None and record.result in _SEVERE else "INFO",
-            text,
-            {semconv.SESSION_ID: event.alert.session_id, **facts},
-            event.time_ns,
-            about,
+            LogEvent(
+                name,
+                "WARN" if record is not None and record.result in _SEVERE else "INFO",
+                text,
+                {semconv.SESSION_ID: event.alert.session_id, **facts},
+                event.time_ns,
+                about,
+            ),
         )
 
 

@@ -38,6 +38,7 @@ from debbie_otel.telemetry.attributes import (
 )
 
 UNSET = Status(StatusCode.UNSET)
+NOTHING_DROPPED = (0, 0, 0)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSAMPLED = TraceFlags(TraceFlags.DEFAULT)
 
@@ -63,6 +64,7 @@ class OpenSpan(msgspec.Struct, eq=False, gc=False):
         attributes: The span's own; more may be added until its end.
         sampled: Whether it is exported.
         state: The trace state that it hands down.
+        dropped: How many attributes, events and links were left out because of a limit.
 
     """
 
@@ -81,6 +83,7 @@ class OpenSpan(msgspec.Struct, eq=False, gc=False):
     events: Sequence[Event] = ()
     end_ns: int = 0
     status: Status = UNSET
+    dropped: tuple[int, int, int] = NOTHING_DROPPED
     _context: SpanContext | None = None
 
     @property
@@ -107,7 +110,7 @@ class OpenSpan(msgspec.Struct, eq=False, gc=False):
             self.context,
             self.parent,
             self.origin.resource,
-            LayeredAttributes(self.shared, self.attributes),
+            LayeredAttributes(self.shared, self.attributes) if self.shared else self.attributes,
             self.events,
             self.links,
             self.kind,
@@ -117,15 +120,6 @@ class OpenSpan(msgspec.Struct, eq=False, gc=False):
             self.end_ns,
             self.origin.scope,
         )
-
-
-FinishedSpan = OpenSpan | ReadableSpan
-"""What is exported: a span of ours that has ended, or one that the SDK made."""
-
-
-def readable(span: FinishedSpan) -> ReadableSpan:
-    """Return a span as the SDK's exporters want it."""
-    return span.readable() if type(span) is OpenSpan else span
 
 
 class SpanWriter:

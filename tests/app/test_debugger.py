@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
+import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 from opentelemetry.sdk.metrics import MeterProvider
@@ -26,6 +30,8 @@ from debbie_otel.demo.script import Fault, ToolCall, Turn
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.attempt import Attempt
 from debbie_otel.session import events as ev
+from debbie_otel.telemetry.export import destination
+from debbie_otel.telemetry.export.destination import Destination
 from tests.integration.received import Spans
 from tests.telemetry.collector import HttpCollector, http_collector
 from tests.transports.pairs import eventually
@@ -317,3 +323,53 @@ async def test_the_process_to_watch(tmp_path: Path) -> None:
     debbie.watch_process(os.getpid)
     async with debbie:
         await eventually(lambda: debbie.memory.current > 2**20)
+
+
+def test_one_that_is_never_started_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = psutil.Process()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        threads, files = set(threading.enumerate()), process.open_files()
+        sockets = [c for c in process.net_connections() if c.raddr]
+        debbie = DebbieDebugger(
+            config_of(
+                {
+                    "proxy": {"record": tmp_path / "recording.jsonl", "watch_pid": os.getpid()},
+                    "telemetry": {
+                        "otlp": f"http://127.0.0.1:{server.getsockname()[1]}",
+                        "data_dir": tmp_path / "data",
+                    },
+                }
+            ),
+            environ={},
+        )
+        gone = weakref.ref(debbie)
+        del debbie
+        gc.collect()
+        assert gone() is None
+        assert set(threading.enumerate()) == threads
+        assert [c for c in process.net_connections() if c.raddr] == sockets
+        assert process.open_files() == files
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_looking_for_a_collector_does_not_hold_up_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def find(*_: object) -> Destination:
+        asked.set()
+        assert went_on.wait(5)
+        return Destination("files", str(tmp_path), "a test", "")
+
+    went_on = threading.Event()
+    monkeypatch.setattr(destination, "find", find)
+    debbie = debbie_for(tmp_path)
+    starting = asyncio.get_running_loop().create_task(debbie.start())
+    assert await asyncio.to_thread(asked.wait, 5)
+    went_on.set()  # this loop is free to say so
+    await starting
+    await debbie.stop()

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from debbie_otel import semconv
-from tests.telemetry.export.test_otlp import parse_line
+from tests.telemetry.export.otlp_lines import parse_line
 
 Attributes = dict[str, Any]
 Series = tuple[tuple[str, Any], ...]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.telemetry.export.test_pipeline import clean
+from tests.telemetry.pipelines import clean
 
 __all__ = ["bare_environment", "clean"]
 

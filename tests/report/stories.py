@@ -19,7 +19,7 @@ from debbie_otel.report.facts import SessionFacts, Step
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.report.readback import read_sessions, trace_files
 from debbie_otel.session import events as ev
-from debbie_otel.telemetry.export.file_exporters import FileSpanExporter
+from debbie_otel.telemetry.export.files import FileSpanExporter
 from debbie_otel.telemetry.recorder import RecorderOptions
 from tests.intervention.attempts import NOW, attempt
 from tests.play import DATA, SECOND, Play
@@ -97,8 +97,8 @@ def written(stage: Play, folder: Path, *, capture: bool = False, mcp: bool = Fal
     recorded = Recorded(stage, RecorderOptions(capture_content=capture), mcp=mcp)
     recorded.catch_up()
     exporter = FileSpanExporter(folder)
-    for start in range(0, len(recorded.spans), 40):
-        exporter.export(recorded.spans[start : start + 40])
+    for start in range(0, len(recorded.finished), 40):
+        exporter.export(recorded.finished[start : start + 40])
 
 
 async def played(name: str, folder: Path) -> LiveReporter:

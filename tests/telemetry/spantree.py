@@ -14,7 +14,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from debbie_otel.session import events as ev
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.recorder import Recorder, RecorderOptions
-from debbie_otel.telemetry.spans import SpanWriter
+from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
 from tests.play import Play
 
 
@@ -44,10 +44,10 @@ class Recorded:
         mcp: bool = False,
     ) -> None:
         self.stage = stage
-        self.spans: list[ReadableSpan] = []
+        self.finished: list[OpenSpan] = []
         self.instruments = Instruments("test", mcp=mcp)
         self.writer = SpanWriter(
-            lambda span: self.spans.append(span.readable()),
+            self.finished.append,
             Resource.create({"service.name": "test-agent"}),
             InstrumentationScope("debbie_otel"),
             sampler,
@@ -61,6 +61,11 @@ class Recorded:
             mcp=mcp,
         )
         self._told = 0
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """Spans that have ended, as the SDK has them."""
+        return [span.readable() for span in self.finished]
 
     def play(self, transcript: str) -> None:
         """Play lines and record them."""

@@ -1,20 +1,13 @@
 from __future__ import annotations
 
-import time
-
-from opentelemetry.sdk.metrics import Histogram as SdkHistogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     HistogramDataPoint,
     InMemoryMetricReader,
-    MetricExporter,
-    MetricExportResult,
-    MetricsData,
 )
 
-from debbie_otel import semconv
-from debbie_otel.telemetry.aggregate import Histograms, Key, MergingReader, Sums
+from debbie_otel.telemetry.aggregate import Histograms, Key
 
 CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
 
@@ -71,47 +64,3 @@ def test_sampled_traces_become_exemplars_once() -> None:
         (3.0, 11, 22, 33)
     ]
     assert points(histograms, CUMULATIVE)[0].exemplars == []
-
-
-class KeepingExporter(MetricExporter):
-    def __init__(self, temporality: AggregationTemporality) -> None:
-        super().__init__(preferred_temporality={SdkHistogram: temporality})
-        self.kept: list[MetricsData] = []
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: object
-    ) -> MetricExportResult:
-        self.kept.append(metrics_data)
-        return MetricExportResult.SUCCESS
-
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        return True
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: object) -> None:
-        pass
-
-
-def test_a_merging_reader_exports_sums_and_histograms_together() -> None:
-    exporter = KeepingExporter(CUMULATIVE)
-    reader = MergingReader(exporter, export_interval_millis=3_600_000)
-    provider = MeterProvider([reader], shutdown_on_exit=False)
-    meter = provider.get_meter(semconv.SCOPE)
-    sums = Sums(attributes)
-    meter.create_observable_counter("c", [sums])
-    histograms = Histograms("h", "s", "d", attributes)
-    reader.add_histograms([histograms, Histograms("empty", "s", "", attributes)])
-    sums.add(("a",))
-    sums.add(("a",), 4)
-    histograms.record(("b",), 0.5)
-    before = time.time_ns()
-    provider.force_flush()
-    (scope,) = exporter.kept[-1].resource_metrics[0].scope_metrics
-    found = {metric.name: metric for metric in scope.metrics}
-    assert found.keys() == {"c", "h"}
-    assert [(p.value, dict(p.attributes or {})) for p in found["c"].data.data_points] == [  # type: ignore[union-attr]
-        (5, {"k": "a"})
-    ]
-    (point,) = found["h"].data.data_points
-    assert isinstance(point, HistogramDataPoint)
-    assert point.start_time_unix_nano < before <= point.time_unix_nano
-    provider.shutdown()

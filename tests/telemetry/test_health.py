@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from debbie_otel.telemetry.health import Connections, ExportState, Health, LoopP
 from tests.integration.proxied import config, proxied, raw_upstream, wire
 from tests.integration.received import Metrics
 from tests.telemetry.collector import Received, grpc_collector, http_collector
-from tests.telemetry.export.test_pipeline import clean, end_span, settings
+from tests.telemetry.pipelines import begun, clean, end_span, settings
 from tests.transports.raw import REQUEST, connect
 
 __all__ = ["clean"]
@@ -57,9 +56,7 @@ async def stopped(pipeline: Pipeline) -> None:
 
 async def test_she_reports_before_the_first_agent_is_there(tmp_path: Path) -> None:
     with grpc_collector() as collector:
-        pipeline = Pipeline.create(
-            settings(tmp_path, otlp=f"grpc://127.0.0.1:{collector.port}"), os.environ
-        )
+        pipeline = begun(settings(tmp_path, otlp=f"grpc://127.0.0.1:{collector.port}"))
         pipeline.report_health(asyncio.get_running_loop())
         pipeline.report_health(asyncio.get_running_loop())  # as a second debugger would
         assert await asyncio.to_thread(pipeline.flush, 5)
@@ -83,7 +80,7 @@ async def test_a_name_that_the_user_chose_is_hers_too(tmp_path: Path) -> None:
         chosen = settings(
             tmp_path, otlp=f"http://127.0.0.1:{collector.port}", service_name="my-agent"
         )
-        pipeline = Pipeline.create(chosen, os.environ)
+        pipeline = begun(chosen)
         pipeline.report_health(asyncio.get_running_loop())
         await stopped(pipeline)
         metrics = Metrics(collector.received.metrics)
@@ -98,7 +95,7 @@ async def test_what_became_of_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with grpc_collector() as traces, grpc_collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://127.0.0.1:{traces.port}")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.port}")
-        pipeline = Pipeline.create(settings(tmp_path), os.environ)
+        pipeline = begun(settings(tmp_path))
         pipeline.report_health(asyncio.get_running_loop())
         end_span(pipeline, 0)
         await asyncio.to_thread(traces.received.wait_for_spans, 1)

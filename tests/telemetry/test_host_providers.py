@@ -22,6 +22,7 @@ from debbie_otel.session.dialect.registry import builtin_dialects
 from debbie_otel.telemetry.host_providers import Borrowed, Providers, providers_of_program
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.instruments import OpenCalls
+from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.recorder import Recorder, RecorderOptions
 from tests.play import Play
 from tests.telemetry.spantree import tree
@@ -196,11 +197,15 @@ def test_log_events_go_where_the_programs_go() -> None:
     logs.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     program = Program()
     lent = Providers(program.tracers, program.meters, logs)
-    Borrowed(lent, SCOPE).emit_event("x-agent", "debbie.alert", "WARN", "text", {"a": "b"}, 7)
+    Borrowed(lent, SCOPE).emit_event(
+        "x-agent", LogEvent("debbie.alert", "WARN", "text", {"a": "b"}, 7)
+    )
     (log,) = exporter.get_finished_logs()
     assert log.log_record.event_name == "debbie.alert"
     assert log.resource.attributes["service.name"] == "the-program"
-    Borrowed(program.providers, SCOPE).emit_event("x-agent", "debbie.alert", "WARN", "text", {}, 7)
+    Borrowed(program.providers, SCOPE).emit_event(
+        "x-agent", LogEvent("debbie.alert", "WARN", "text", {}, 7)
+    )
     assert len(exporter.get_finished_logs()) == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from debbie_otel import semconv
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry.export.pipeline import Pipeline
+from debbie_otel.telemetry.logs import LogEvent
 from tests.telemetry.collector import free_port, grpc_collector, http_collector
-from tests.telemetry.export.test_pipeline import attributes_of, clean, run, settings
+from tests.telemetry.pipelines import attributes_of, begun, clean, run, settings
 
 __all__ = ["clean"]  # a fixture
 
@@ -24,15 +24,15 @@ CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
 
 def emit(pipeline: Pipeline, body: str = "something stalled", **changes: Any) -> None:
     fields: dict[str, Any] = {
-        "service_name": "acp-agent",
-        "event_name": "debbie.alert",
+        "name": "debbie.alert",
         "severity": "WARN",
         "body": body,
         "attributes": {"session.id": "s1", "debbie.alert.value": 1.5},
         "time_ns": 7,
-        "span_context": CONTEXT,
+        "span": CONTEXT,
     }
-    pipeline.emit_event(**(fields | changes))
+    service_name = changes.pop("service_name", "acp-agent")
+    pipeline.emit_event(service_name, LogEvent(**(fields | changes)))
 
 
 def written(directory: Path) -> list[dict[str, Any]]:
@@ -56,11 +56,9 @@ def test_an_event_arrives(kind: str, tmp_path: Path) -> None:
     make: Any = grpc_collector if kind == "grpc" else http_collector
     with make() as collector:
         url = f"{kind}://127.0.0.1:{collector.port}"
-        pipeline = Pipeline.create(settings(tmp_path, otlp=url), os.environ)
+        pipeline = begun(settings(tmp_path, otlp=url))
         emit(pipeline)
-        emit(
-            pipeline, "later \ud800", severity="ERROR", service_name="mcp-agent", span_context=None
-        )
+        emit(pipeline, "later \ud800", severity="ERROR", service_name="mcp-agent", span=None)
         assert pipeline.flush(5)
         received = collector.received
         assert len(received.log_records) == 2
@@ -85,7 +83,7 @@ def test_an_event_arrives(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_file_where_there_is_no_collector(tmp_path: Path) -> None:
-    pipeline = Pipeline.create(settings(tmp_path), os.environ)
+    pipeline = begun(settings(tmp_path))
     emit(pipeline)
     assert pipeline.flush(5)
     emit(pipeline, "last words")
@@ -102,7 +100,7 @@ def test_a_hung_collector_costs_neither_time_nor_events(kind: str, tmp_path: Pat
     with make() as collector:
         collector.hang.set()
         url = f"{kind}://127.0.0.1:{collector.port}"
-        pipeline = Pipeline.create(settings(tmp_path, otlp=url, tame_sdk_logs=True), os.environ)
+        pipeline = begun(settings(tmp_path, otlp=url, tame_sdk_logs=True))
         before = time.monotonic()
         for number in range(600):  # more than one batch: one is under way, others wait
             emit(pipeline, str(number))
@@ -122,7 +120,7 @@ def test_what_is_refused_is_kept_and_told_once(
     with http_collector() as collector:
         collector.refuse_with = 400
         url = f"http://127.0.0.1:{collector.port}"
-        pipeline = Pipeline.create(settings(tmp_path, otlp=url, tame_sdk_logs=True), os.environ)
+        pipeline = begun(settings(tmp_path, otlp=url, tame_sdk_logs=True))
         for body in ("a", "b"):
             emit(pipeline, body)
             assert not pipeline.flush(5)
@@ -140,7 +138,7 @@ def test_what_is_refused_is_kept_and_told_once(
 
 def test_a_dead_collector_does_not_hold_up_the_end(tmp_path: Path) -> None:
     url = f"grpc://127.0.0.1:{free_port()}"
-    pipeline = Pipeline.create(settings(tmp_path, otlp=url, tame_sdk_logs=True), os.environ)
+    pipeline = begun(settings(tmp_path, otlp=url, tame_sdk_logs=True))
     emit(pipeline)
     assert pipeline.shutdown(1.0).seconds < 1.3
     assert bodies(tmp_path / "spool") == ["something stalled"]
@@ -151,7 +149,7 @@ def test_a_dead_collector_does_not_hold_up_the_end(tmp_path: Path) -> None:
 )
 def test_off(variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
-    pipeline = Pipeline.create(settings(tmp_path), os.environ)
+    pipeline = begun(settings(tmp_path))
     emit(pipeline)
     assert pipeline.flush(1)
     pipeline.shutdown()
@@ -162,10 +160,9 @@ def test_exporters_by_name(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from debbie_otel.telemetry.export.pipeline import Pipeline
+from tests.telemetry.pipelines import settings, begun
 from tests.telemetry.test_logs import emit
-from tests.telemetry.export.test_pipeline import settings
-pipeline = Pipeline.create(settings(Path(sys.argv[1])), os.environ)
+pipeline = begun(settings(Path(sys.argv[1])))
 emit(pipeline)
 pipeline.shutdown()
 """
@@ -178,4 +175,4 @@ pipeline.shutdown()
 def test_unknown_exporter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "pigeon")
     with pytest.raises(ConfigurationError, match="OTEL_LOGS_EXPORTER: unknown exporter 'pigeon'"):
-        Pipeline.create(settings(tmp_path), os.environ)
+        begun(settings(tmp_path))

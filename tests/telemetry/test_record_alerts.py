@@ -44,6 +44,8 @@ class Watched:
             config, telemetry=msgspec.structs.replace(config.telemetry, **fields)
         )
         self.debbie = DebbieDebugger(config, environ={}, clock=lambda: self.now, telemetry=enabled)
+        if self.debbie.pipeline is not None:
+            self.debbie.pipeline.start()  # and nothing else, as time stands still
         self.interceptor = self.debbie.interceptor(key="conn-A")
         self.transitions: list[Transition] = []
         self.debbie.monitor.subscribe_to_alerts(self.transitions.append)

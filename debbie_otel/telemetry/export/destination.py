@@ -1,8 +1,8 @@
 """Where telemetry goes: the flag, the variables, a local collector, or files.
 
-Decides only; nothing is opened here except for a TCP connection that asks whether somebody
-listens. Sources: OpenTelemetry specification, "OpenTelemetry Protocol Exporter" (variables);
-the order is that of docs and `debbie proxy --help`.
+Decides only; nothing is opened here except for the TCP connection of `find`, which asks whether
+there is a listener. Sources: OpenTelemetry specification, "OpenTelemetry Protocol Exporter"
+(variables); the order is that of docs and `debbie proxy --help`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Destination(msgspec.Struct, frozen=True):
     """Where telemetry goes.
 
     Attributes:
-        kind: "otlp", "files", or "disabled".
+        kind: "otlp", "files", "disabled", or "undecided" before the start.
         where: URL or directory, for people.
         chosen_by: What decided: a flag, a variable, or what was found.
         hint: On how to look at it.
@@ -61,22 +61,26 @@ class Destination(msgspec.Struct, frozen=True):
     routes: dict[str, Route] = {}
 
 
-def choose(
-    otlp: str | None,
-    environ: Mapping[str, str],
-    data_dir: Path,
-    local_collectors: Iterable[str] = LOCAL_COLLECTORS,
-) -> Destination:
-    """Choose; raise ConfigurationError where a URL or a protocol is wrong.
+UNDECIDED = Destination("undecided", "", "not started yet", "")
+
+
+def is_disabled(environ: Mapping[str, str]) -> bool:
+    """Tell whether `OTEL_SDK_DISABLED` switches telemetry off."""
+    return _value(environ, "OTEL_SDK_DISABLED").lower() == "true"
+
+
+def choose(otlp: str | None, environ: Mapping[str, str]) -> Destination | None:
+    """Return what the user chose; None where `find` has to look.
 
     Args:
         otlp: The value of `--otlp`, or None.
         environ: The process's environment.
-        data_dir: For files.
-        local_collectors: What to try when nothing is set; URLs as in `--otlp`.
+
+    Raises:
+        ConfigurationError: A URL or a protocol is wrong.
 
     """
-    if _value(environ, "OTEL_SDK_DISABLED").lower() == "true":
+    if is_disabled(environ):
         text = "Telemetry is off; unset OTEL_SDK_DISABLED to turn it on."
         return Destination("disabled", "", "OTEL_SDK_DISABLED", text)
     if otlp:
@@ -85,6 +89,17 @@ def choose(
     if used := [name for name in variables if _value(environ, name)]:
         where = ", ".join(dict.fromkeys(_value(environ, name) for name in used))
         return _otlp(where, {s: _from_environ(environ, s) for s in _SIGNALS}, used[0])
+    return None
+
+
+def find(local_collectors: Iterable[str], data_dir: Path) -> Destination:
+    """Return the first collector that listens, else files; waits for each up to `PROBE_TIMEOUT`.
+
+    Args:
+        local_collectors: URLs as in `--otlp`.
+        data_dir: For files.
+
+    """
     for url in local_collectors:
         if _listens(url):
             routes = {signal: _route(url, "the local collector", {}, signal) for signal in _SIGNALS}
@@ -181,9 +196,9 @@ def _split(url: str, where: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - a bad port raises here
     except ValueError as error:
-        raise ConfigurationError(where, f"{url!r} is no URL: {error}", hint) from None
+        raise ConfigurationError(where, f"{url!r} is not a valid URL: {error}", hint) from None
     if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
-        raise ConfigurationError(where, f"{url!r} is no OTLP endpoint", hint)
+        raise ConfigurationError(where, f"{url!r} is not an OTLP endpoint", hint)
     return parts
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import environment_variables as variables
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
+from opentelemetry.sdk.trace import Event, SpanLimits
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link
 from opentelemetry.util.types import Attributes
 
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.telemetry.spans import FinishedSpan, readable
+from debbie_otel.telemetry.attributes import SharedAttributes
+from debbie_otel.telemetry.spans import OpenSpan
 
 LIMITS = (
     variables.OTEL_ATTRIBUTE_COUNT_LIMIT,
@@ -30,7 +32,9 @@ LIMITS = (
 )
 _EXEMPLAR_FILTERS = ("trace_based", "always_on", "always_off")
 
-Sink = Callable[[FinishedSpan], None]
+_NONE = SharedAttributes({})
+
+Sink = Callable[[OpenSpan], None]
 
 
 def span_limits(environ: Mapping[str, str]) -> SpanLimits | None:
@@ -50,7 +54,7 @@ def span_limits(environ: Mapping[str, str]) -> SpanLimits | None:
 
 def limited(sink: Sink, limits: SpanLimits | None) -> Sink:
     """Return what takes finished spans, and cuts them where that is asked for."""
-    return sink if limits is None else lambda span: sink(_cut(readable(span), limits))
+    return sink if limits is None else lambda span: sink(_cut(span, limits))
 
 
 def exemplars_wanted(environ: Mapping[str, str]) -> bool:
@@ -67,34 +71,36 @@ def exemplars_wanted(environ: Mapping[str, str]) -> bool:
     return chosen != "always_off"
 
 
-def _cut(span: ReadableSpan, limits: SpanLimits) -> ReadableSpan:
+def _cut(span: OpenSpan, limits: SpanLimits) -> OpenSpan:
+    """Return a span with what the SDK would have kept, in the SDK's own bounded containers."""
+
     def bounded(attributes: Attributes, count: int | None) -> BoundedAttributes:
         return BoundedAttributes(count, attributes, max_value_len=limits.max_attribute_length)
 
-    events = [
-        Event(event.name, bounded(event.attributes, limits.max_event_attributes), event.timestamp)
-        for event in span.events
-    ]
-    links = [
-        Link(link.context, bounded(link.attributes, limits.max_link_attributes))
-        for link in span.links
-    ]
-    return ReadableSpan(
-        span.name,
-        span.context,
-        span.parent,
-        span.resource,
-        BoundedAttributes(
-            limits.max_span_attributes,
-            span.attributes,
-            max_value_len=limits.max_span_attribute_length,
-        ),
-        BoundedList.from_seq(limits.max_events, events),
-        BoundedList.from_seq(limits.max_links, links),
-        span.kind,
-        None,
-        span.status,
-        span.start_time,
-        span.end_time,
-        span.instrumentation_scope,
+    attributes = BoundedAttributes(
+        limits.max_span_attributes,
+        {**span.shared, **span.attributes},
+        max_value_len=limits.max_span_attribute_length,
+    )
+    events = BoundedList.from_seq(
+        limits.max_events,
+        [
+            Event(each.name, bounded(each.attributes, limits.max_event_attributes), each.timestamp)
+            for each in span.events
+        ],
+    )
+    links = BoundedList.from_seq(
+        limits.max_links,
+        [
+            Link(each.context, bounded(each.attributes, limits.max_link_attributes))
+            for each in span.links
+        ],
+    )
+    return msgspec.structs.replace(
+        span,
+        shared=_NONE,
+        attributes=attributes,
+        events=events,
+        links=links,
+        dropped=(attributes.dropped, events.dropped, links.dropped),
     )

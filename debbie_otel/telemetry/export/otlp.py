@@ -8,21 +8,19 @@ state of a link is kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState
-from opentelemetry.util import types
+from opentelemetry.trace import SpanContext, SpanKind, TraceState
 
-from debbie_otel.telemetry.spans import FinishedSpan, OpenSpan
+from debbie_otel.telemetry.spans import OpenSpan
 
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-Scopes = dict[InstrumentationScope | None, list[FinishedSpan]]
+Scopes = dict[InstrumentationScope, list[OpenSpan]]
 
 CACHED_ATTRIBUTES: Final = 4096
 CACHED_LENGTH: Final = 128  # longer texts hardly repeat, and would make the cache big
@@ -33,41 +31,28 @@ IS_REMOTE: Final = 0x200
 KINDS: Final = {id(kind): kind.value + 1 for kind in SpanKind}
 
 
-def grouped(spans: Iterable[FinishedSpan]) -> list[tuple[Resource, Scopes]]:
+def grouped(spans: Iterable[OpenSpan]) -> list[tuple[Resource, Scopes]]:
     """Group by resource, then by scope, in order of first appearance.
 
-    Hashing or comparing a resource is slow, so it is done once per object, not once per span.
+    Hashing or comparing a resource is slow, so it is done once per origin, not once per span.
     """
     groups: list[tuple[Resource, Scopes]] = []
-    buckets: dict[tuple[int, int], list[FinishedSpan]] = {}
+    buckets: dict[int, list[OpenSpan]] = {}
     for span in spans:
-        scope: InstrumentationScope | None
-        if type(span) is OpenSpan:
-            resource, scope = span.origin.resource, span.origin.scope
-        else:
-            resource, scope = span.resource, span.instrumentation_scope
-        bucket = buckets.get((id(resource), id(scope)))
+        origin = span.origin
+        bucket = buckets.get(id(origin))
         if bucket is None:
+            resource = origin.resource
             scopes = next((s for r, s in groups if r is resource or r == resource), None)
             if scopes is None:
                 scopes = {}
                 groups.append((resource, scopes))
-            bucket = scopes.setdefault(scope, [])
-            buckets[id(resource), id(scope)] = bucket
+            bucket = buckets[id(origin)] = scopes.setdefault(origin.scope, [])
         bucket.append(span)
     return groups
 
 
-def contents(span: ReadableSpan) -> tuple[types.Attributes, Sequence[Event], Sequence[Link]]:
-    """Return attributes, events and links as they were given.
-
-    The public properties copy or wrap them, and hide whether they are the SDK's bounded
-    containers; only those can have dropped anything, and asking each span costs a microsecond.
-    """
-    return span._attributes, span._events, span._links  # noqa: SLF001
-
-
-def each(encode: Callable[[FinishedSpan], _T], spans: list[FinishedSpan]) -> list[_T]:
+def each(encode: Callable[[OpenSpan], _T], spans: list[OpenSpan]) -> list[_T]:
     """Encode all; a span that cannot be encoded is left out, and does not cost the others."""
     try:
         return [encode(span) for span in spans]

@@ -2,8 +2,8 @@
 
 Endpoint, headers, TLS, compression, timeout and every `OTEL_EXPORTER_OTLP_*` variable stay the
 SDK's business. Its exporters offer no public way to change the encoder, nor do they tell why an
-export failed. So the span exporters below reach into private parts, each in one place; where a
-part is missing, the SDK's own encoder works on, and only the classification of errors is lost.
+export failed: `sdk_private` has the ways there are. Where one is missing, the SDK's own encoder
+works on, and only the classification of errors is lost.
 
 Source of what may be retried: OTLP specification, "Failures" for gRPC and for HTTP.
 """
@@ -17,17 +17,15 @@ from typing import Any, Final
 
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
 from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_traces
-from opentelemetry.exporter.otlp.proto.http import metric_exporter as http_metrics
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_traces
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from debbie_otel.telemetry.export.exporters import DirectSpanExporter, ExportProblem, LastMetrics
+from debbie_otel.sdk_private import http_export, send_encoded
 from debbie_otel.telemetry.export.otlp_protobuf import encode_spans
-from debbie_otel.telemetry.spans import FinishedSpan, readable
+from debbie_otel.telemetry.export.span_exporter import DirectSpanExporter, ExportProblem
+from debbie_otel.telemetry.spans import OpenSpan
 
 _TRACE_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _TRANSIENT_CODES: Final = frozenset(
@@ -44,29 +42,30 @@ _TRANSIENT_CODES: Final = frozenset(
 _TRANSIENT_STATUS: Final = frozenset({408, 429, 502, 503, 504})
 
 
-class GrpcSpanExporter(DirectSpanExporter, grpc_traces.OTLPSpanExporter):
-    """OTLP/gRPC, sending bytes that are encoded here. `problem` says why an export failed."""
-
-    problem: ExportProblem | None = None
-    _encodes = False
+class GrpcSpanExporter(DirectSpanExporter):
+    """OTLP/gRPC, sending bytes that are encoded here; each batch once, as the spool repeats it."""
 
     def __init__(self, endpoint: str | None = None) -> None:
         # No code counts as worth a retry inside the SDK, because the spool retries, and better.
-        super().__init__(endpoint=endpoint, retryable_error_codes=[grpc.StatusCode.OK])
-        if all(hasattr(self, name) for name in ("_stub", "_client", "_channel")):
-            # The SDK calls _stub anew on every reconnect.
-            self._stub: Any = partial(_PassThroughClient, on_error=self._note)
-            channel: Any = self._channel
-            self._client: Any = self._stub(channel)
-            self._translate_data: Any = encode_spans
-            self._encodes = True
+        self._sdk = grpc_traces.OTLPSpanExporter(
+            endpoint=endpoint, retryable_error_codes=[grpc.StatusCode.OK]
+        )
+        self._encodes = send_encoded(
+            self._sdk, encode_spans, partial(_PassThroughClient, on_error=self._note)
+        )
 
-    def export(self, spans: Sequence[FinishedSpan]) -> SpanExportResult:
-        """Send one batch, once."""
+    def export(self, spans: Sequence[OpenSpan]) -> SpanExportResult:
+        """Send one batch."""
         self.problem = None
-        if not self._encodes:
-            return super().export([readable(span) for span in spans])
-        return super().export(spans)  # type: ignore[arg-type]  # encode_spans takes them
+        sdk: Any = self._sdk
+        result: SpanExportResult = sdk.export(
+            spans if self._encodes else [span.readable() for span in spans]
+        )
+        return result
+
+    def shutdown(self) -> None:
+        """Close the channel."""
+        self._sdk.shutdown()
 
     def _note(self, error: Any) -> None:
         code = error.code()
@@ -102,20 +101,18 @@ def _retry_delay(error: Any) -> float:
     return 0.0
 
 
-class HttpSpanExporter(DirectSpanExporter, http_traces.OTLPSpanExporter):
-    """OTLP/HTTP with protobuf bodies that are encoded here.
+class HttpSpanExporter(DirectSpanExporter):
+    """OTLP/HTTP with protobuf bodies that are encoded here; the SDK's client retries each."""
 
-    `problem` says why an export failed.
-    """
+    def __init__(self, endpoint: str | None = None) -> None:
+        self._sdk = http_traces.OTLPSpanExporter(endpoint=endpoint)
+        self._send = http_export(self._sdk)
 
-    problem: ExportProblem | None = None
-
-    def export(self, spans: Sequence[FinishedSpan]) -> SpanExportResult:
-        """Send one batch; the SDK's client retries it for some seconds."""
-        client: Any = getattr(self, "_client", None)
-        if self._shutdown or not hasattr(client, "export"):
-            return super().export([readable(span) for span in spans])
-        result = client.export(encode_spans(spans))
+    def export(self, spans: Sequence[OpenSpan]) -> SpanExportResult:
+        """Send one batch."""
+        if self._send is None:
+            return self._sdk.export([span.readable() for span in spans])
+        result = self._send(encode_spans(spans))
         if getattr(result, "success", False):
             self.problem = None
             return SpanExportResult.SUCCESS
@@ -125,24 +122,6 @@ class HttpSpanExporter(DirectSpanExporter, http_traces.OTLPSpanExporter):
         self.problem = ExportProblem(f"{status} {reason}" if status else str(reason), permanent)
         return SpanExportResult.FAILURE
 
-
-class GrpcMetricExporter(LastMetrics, grpc_metrics.OTLPMetricExporter):
-    """The SDK's OTLP/gRPC metric exporter, with `LastMetrics`."""
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
-    ) -> MetricExportResult:
-        """Export, and keep the data until it has arrived."""
-        send = partial(super().export, metrics_data, timeout_millis, **kwargs)
-        return self._remembering(metrics_data, send)
-
-
-class HttpMetricExporter(LastMetrics, http_metrics.OTLPMetricExporter):
-    """The SDK's OTLP/HTTP metric exporter, with `LastMetrics`."""
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
-    ) -> MetricExportResult:
-        """Export, and keep the data until it has arrived."""
-        send = partial(super().export, metrics_data, timeout_millis, **kwargs)
-        return self._remembering(metrics_data, send)
+    def shutdown(self) -> None:
+        """Cut off what it is at."""
+        self._sdk.shutdown()  # type: ignore[no-untyped-call]

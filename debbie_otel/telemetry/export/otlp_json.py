@@ -1,4 +1,4 @@
-"""Telemetry to lines of OTLP/JSON, for files.
+"""Spans to lines of OTLP/JSON, for files.
 
 Sources: OTLP specification, "JSON Protobuf Encoding" (ids in hex, enums as numbers, 64 bit
 integers as strings); "OpenTelemetry Protocol File Exporter" (an object a line).
@@ -6,17 +6,12 @@ integers as strings); "OpenTelemetry Protocol File Exporter" (an object a line).
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -27,7 +22,6 @@ from debbie_otel.telemetry.export.otlp import (
     CACHED_LENGTH,
     KINDS,
     Scopes,
-    contents,
     each,
     flags_of,
     grouped,
@@ -35,45 +29,15 @@ from debbie_otel.telemetry.export.otlp import (
     pairs_of,
     state_text,
 )
-from debbie_otel.telemetry.spans import FinishedSpan, readable
+from debbie_otel.telemetry.spans import NOTHING_DROPPED, OpenSpan
 
 _to_json = msgspec.json.Encoder().encode
 
 
-def span_lines(spans: Sequence[FinishedSpan]) -> bytes:
+def span_lines(spans: Sequence[OpenSpan]) -> bytes:
     r"""Encode spans as one line of OTLP/JSON, `{"resourceSpans":[...]}\n`; never raises."""
     groups = [_json_group(resource, scopes) for resource, scopes in grouped(spans)]
     return _to_json({"resourceSpans": groups}) + b"\n"
-
-
-def metric_lines(metrics_data: MetricsData) -> bytes:
-    r"""Encode metrics as one line of OTLP/JSON, `{"resourceMetrics":[...]}\n`."""
-    return otlp_line(encode_metrics(metrics_data), "resourceMetrics")
-
-
-def otlp_line(request: Message, member: str) -> bytes:
-    """Encode an OTLP request as one line of OTLP/JSON.
-
-    Args:
-        request: An export request of metrics or logs.
-        member: Its only member, there even where it is empty.
-
-    """
-    encoded = MessageToDict(request, use_integers_for_enums=True)
-    encoded.setdefault(member, [])
-    _hex_ids(encoded)
-    return _to_json(encoded) + b"\n"
-
-
-def _hex_ids(value: Any) -> None:
-    """Rewrite the ids of spans: protobuf's mapping says base64, OTLP says hex."""
-    for entry in value.values() if isinstance(value, dict) else value:
-        if isinstance(entry, dict | list):
-            _hex_ids(entry)
-    if isinstance(value, dict):
-        for name in ("traceId", "spanId"):
-            if name in value:
-                value[name] = base64.b64decode(value[name]).hex()
 
 
 def _json_group(resource: Resource, scopes: Scopes) -> dict[str, Any]:
@@ -86,55 +50,55 @@ def _json_group(resource: Resource, scopes: Scopes) -> dict[str, Any]:
     return group
 
 
-def _json_scope(scope: InstrumentationScope | None, spans: list[FinishedSpan]) -> dict[str, Any]:
-    head: dict[str, Any] = {}
+def _json_scope(scope: InstrumentationScope, spans: list[OpenSpan]) -> dict[str, Any]:
+    head: dict[str, Any] = {"name": _clean(scope.name)}
     encoded: dict[str, Any] = {"scope": head, "spans": each(_json_span, spans)}
-    if scope is not None:
-        head["name"] = _clean(scope.name)
-        if scope.version:
-            head["version"] = _clean(scope.version)
-        if scope.attributes:
-            head["attributes"] = pairs_of(_json_attribute, scope.attributes)
-        if scope.schema_url:
-            encoded["schemaUrl"] = _clean(scope.schema_url)
+    if scope.version:
+        head["version"] = _clean(scope.version)
+    if scope.attributes:
+        head["attributes"] = pairs_of(_json_attribute, scope.attributes)
+    if scope.schema_url:
+        encoded["schemaUrl"] = _clean(scope.schema_url)
     return encoded
 
 
-def _json_span(finished: FinishedSpan) -> dict[str, Any]:
-    span = readable(finished)
-    context, parent, status = span.get_span_context(), span.parent, span.status
-    attributes, events, links = contents(span)
-    if context is None:
-        raise ValueError("a span without a context")
-    encoded: dict[str, Any] = {"traceId": f"{context[0]:032x}", "spanId": f"{context[1]:016x}"}
-    if context[4] is not DEFAULT_TRACE_STATE:
-        encoded["traceState"] = _clean(state_text(context[4]))
+def _json_span(span: OpenSpan) -> dict[str, Any]:
+    parent, status = span.parent, span.status
+    encoded: dict[str, Any] = {
+        "traceId": f"{span.trace_id:032x}",
+        "spanId": f"{span.span_id:016x}",
+        "flags": flags_of(parent),
+        "name": _clean(span.name),
+        "kind": KINDS[id(span.kind)],
+        "startTimeUnixNano": str(span.start_ns),
+        "endTimeUnixNano": str(span.end_ns),
+        "attributes": [*_json_attributes(span.shared), *_json_attributes(span.attributes)],
+        "status": {} if status.status_code is StatusCode.UNSET else _json_status(status),
+    }
     if parent is not None:
         encoded["parentSpanId"] = f"{parent[1]:016x}"
-    encoded["flags"] = flags_of(parent)
-    encoded["name"] = _clean(span.name)
-    encoded["kind"] = KINDS[id(span.kind)]
-    encoded["startTimeUnixNano"] = str(span.start_time or 0)
-    encoded["endTimeUnixNano"] = str(span.end_time or 0)
+    if span.state is not DEFAULT_TRACE_STATE:
+        encoded["traceState"] = _clean(state_text(span.state))
+    if span.events:
+        encoded["events"] = [_json_event(event) for event in span.events]
+    if span.links:
+        encoded["links"] = [_json_link(link) for link in span.links]
+    if span.dropped is not NOTHING_DROPPED:
+        names = ("droppedAttributesCount", "droppedEventsCount", "droppedLinksCount")
+        encoded.update(zip(names, span.dropped, strict=True))
+    return encoded
+
+
+def _json_attributes(attributes: Mapping[str, Any]) -> list[msgspec.Raw]:
     pairs: list[msgspec.Raw] = []
-    for key, value in attributes.items() if attributes else ():
+    for key, value in attributes.items():
         if type(value) is str and len(value) <= CACHED_LENGTH:
             pairs.append(_json_text_attribute(key, value))
         elif type(value) is int:
             pairs += _json_int_attribute(key, value)
         else:
             pairs += pairs_of(_json_attribute, {key: value})
-    encoded["attributes"] = pairs
-    if events:
-        encoded["events"] = [_json_event(event) for event in events]
-    if links:
-        encoded["links"] = [_json_link(link) for link in links]
-    if type(attributes) is not dict or events or links:
-        encoded["droppedAttributesCount"] = span.dropped_attributes
-        encoded["droppedEventsCount"] = span.dropped_events
-        encoded["droppedLinksCount"] = span.dropped_links
-    encoded["status"] = {} if status.status_code is StatusCode.UNSET else _json_status(status)
-    return encoded
+    return pairs
 
 
 def _json_status(status: Status) -> dict[str, Any]:

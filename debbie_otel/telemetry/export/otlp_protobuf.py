@@ -16,9 +16,9 @@ from struct import Struct
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import DEFAULT_TRACE_STATE, Link, SpanContext, Status, StatusCode
+from opentelemetry.trace import DEFAULT_TRACE_STATE, Link, SpanContext, Status
 
 from debbie_otel.telemetry.export.otlp import (
     CACHED_ATTRIBUTES,
@@ -26,7 +26,6 @@ from debbie_otel.telemetry.export.otlp import (
     IS_REMOTE,
     KINDS,
     Scopes,
-    contents,
     each,
     flags_of,
     grouped,
@@ -34,7 +33,7 @@ from debbie_otel.telemetry.export.otlp import (
     pairs_of,
     state_text,
 )
-from debbie_otel.telemetry.spans import UNSET, FinishedSpan, OpenSpan
+from debbie_otel.telemetry.spans import NOTHING_DROPPED, UNSET, OpenSpan
 
 
 def _long_varint(number: int) -> bytes:
@@ -62,7 +61,7 @@ _LOCAL_FLAGS: Final = b"\x85\x01" + HAS_IS_REMOTE.to_bytes(4, "little")
 _REMOTE_FLAGS: Final = b"\x85\x01" + (HAS_IS_REMOTE | IS_REMOTE).to_bytes(4, "little")
 
 
-def encode_spans(spans: Sequence[FinishedSpan]) -> bytes:
+def encode_spans(spans: Sequence[OpenSpan]) -> bytes:
     """Encode spans as an `ExportTraceServiceRequest`; never raises for what is in a span."""
     return b"".join(
         _field(b"\x0a", _resource_spans(resource, scopes)) for resource, scopes in grouped(spans)
@@ -92,23 +91,15 @@ def _resource_spans(resource: Resource, scopes: Scopes) -> bytes:
     return b"".join(parts)
 
 
-def _scope_spans(scope: InstrumentationScope | None, spans: list[FinishedSpan]) -> bytes:
-    if scope is None:
-        head, schema_url = b"", b""
-    else:
-        name, version = _text(b"\x0a", scope.name), _text(b"\x12", scope.version)
-        head = name + version + _attributes(b"\x1a", scope.attributes)
-        schema_url = _text(b"\x1a", scope.schema_url)
+def _scope_spans(scope: InstrumentationScope, spans: list[OpenSpan]) -> bytes:
+    name, version = _text(b"\x0a", scope.name), _text(b"\x12", scope.version)
+    head = name + version + _attributes(b"\x1a", scope.attributes)
+    schema_url = _text(b"\x1a", scope.schema_url)
     return b"".join((_field(b"\x0a", head), *each(_span, spans), schema_url))
 
 
-def _span(span: FinishedSpan) -> bytes:
+def _span(span: OpenSpan) -> bytes:
     """Encode a span, with the tag and length that `ScopeSpans.spans` wants."""
-    return _own_span(span) if type(span) is OpenSpan else _sdk_span(span)
-
-
-def _own_span(span: OpenSpan) -> bytes:
-    """Encode a span of ours, which has no limits and so has dropped nothing."""
     parent, shared = span.parent, span.shared
     if shared.encoded is None:
         shared.encoded = b"".join(_span_attributes(shared))
@@ -125,33 +116,12 @@ def _own_span(span: OpenSpan) -> bytes:
         parts += [_field(b"\x5a", _event(event)) for event in span.events]
     if span.links:
         parts += [_field(b"\x6a", _link(link)) for link in span.links]
+    if span.dropped is not NOTHING_DROPPED:
+        parts += map(_count, (b"\x50", b"\x60", b"\x70"), span.dropped)
     parts.append(_NO_STATUS if span.status is UNSET else _status(span.status))
     parts.append(_REMOTE_FLAGS if parent is not None and parent[2] else _LOCAL_FLAGS)
     body = b"".join(parts)
     return b"\x12" + _varint(len(body)) + body
-
-
-def _sdk_span(span: ReadableSpan) -> bytes:
-    """Encode a span that the SDK made."""
-    context, parent, status = span.get_span_context(), span.parent, span.status
-    attributes, events, links = contents(span)
-    if context is None:
-        raise ValueError("a span without a context")
-    parts = [
-        _ids(context.trace_id, context.span_id, parent),
-        _name_and_kind(span.name, KINDS[id(span.kind)]),
-        _TIMES.pack(0x39, span.start_time or 0, 0x41, span.end_time or 0),
-        *_span_attributes(attributes or {}),
-        _text(b"\x1a", state_text(context.trace_state)),
-    ]
-    parts += [_field(b"\x5a", _event(event)) for event in events]
-    parts += [_field(b"\x6a", _link(link)) for link in links]
-    parts.append(_count(b"\x50", span.dropped_attributes))
-    parts.append(_count(b"\x60", span.dropped_events))
-    parts.append(_count(b"\x70", span.dropped_links))
-    parts.append(_NO_STATUS if status.status_code is StatusCode.UNSET else _status(status))
-    parts.append(_REMOTE_FLAGS if parent is not None and parent.is_remote else _LOCAL_FLAGS)
-    return _field(b"\x12", b"".join(parts))
 
 
 def _ids(trace_id: int, span_id: int, parent: SpanContext | None) -> bytes:

@@ -21,7 +21,11 @@ from typing import Any
 import msgspec
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricReader,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -29,19 +33,19 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from debbie_otel import semconv
-from debbie_otel.telemetry.aggregate import Histograms, MergingReader
+from debbie_otel.sdk_private import LogRecordExporter
+from debbie_otel.session.model import Clock
+from debbie_otel.telemetry.aggregate import Histograms
 from debbie_otel.telemetry.export import destination as destinations
-from debbie_otel.telemetry.export.destination import Destination
-from debbie_otel.telemetry.export.exporters import LastMetrics
+from debbie_otel.telemetry.export.files import metric_line
 from debbie_otel.telemetry.export.limits import exemplars_wanted, limited, span_limits
 from debbie_otel.telemetry.export.lines_file import LinesFile
-from debbie_otel.telemetry.export.otlp_json import metric_lines
+from debbie_otel.telemetry.export.metric_delivery import MetricDelivery
 from debbie_otel.telemetry.export.selection import Selection
-from debbie_otel.telemetry.export.spool import SpoolCounters, SpoolProcessor
-from debbie_otel.telemetry.export.spool_options import SpoolOptions
+from debbie_otel.telemetry.export.spool import SpanSpool, SpoolCounters, SpoolOptions
 from debbie_otel.telemetry.health import ExportState, Health
-from debbie_otel.telemetry.logs import LogEvents
-from debbie_otel.telemetry.spans import FinishedSpan, SpanWriter
+from debbie_otel.telemetry.logs import LogEvent, LogEvents
+from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
 
 _logger = logging.getLogger(__name__)
 
@@ -93,72 +97,95 @@ class ShutdownReport(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class _Metrics(msgspec.Struct, eq=False):
+    """The metrics of a service; it has readers once the pipeline is started."""
+
+    provider: MeterProvider
+    readers: list[MetricReader] = []
+    deliveries: list[MetricDelivery] = []
+    histograms: list[Histograms] = []
+
+
 class Pipeline:
-    """See the module; made by `create`, ended by `shutdown`.
+    """See the module. Nothing runs, and nothing is looked for, before `start`.
+
+    What is handed over before waits. Ended by `shutdown`.
+
+    Args:
+        settings: What the user said.
+        environ: `os.environ`, or a part of it for the choice of the destination. The SDK's parts
+            read `os.environ` whatever is passed here.
+        clock: Tells when our histograms are collected.
 
     Attributes:
-        destination: Where telemetry goes, and how to look at it.
+        destination: Where telemetry goes, and how to look at it; known from the start on.
         sampler: As `OTEL_TRACES_SAMPLER` says; always off where no spans are exported.
         id_generator: For trace and span ids.
         scope: The instrumentation scope of our spans.
         on_end: Takes a finished span; about a microsecond, never blocks, never raises.
-        emit_event: Emits a log event, see `LogEvents.emit`; never blocks.
         health: Debbie's own metrics; exported once `report_health` was called.
+
+    Raises:
+        ConfigurationError: A setting or a variable is wrong.
 
     """
 
     def __init__(
         self,
         settings: TelemetrySettings,
-        destination: Destination,
-        data_dir: Path,
-        exporters: Selection,
         environ: Mapping[str, str],
+        clock: Clock = time.time_ns,
     ) -> None:
         spool, limits = SpoolOptions.from_environ(environ), span_limits(environ)
         self._exemplars = exemplars_wanted(environ)
-        self.destination = destination
+        self._data_dir = settings.data_dir or destinations.default_data_dir(environ)
+        self._chosen = destinations.choose(settings.otlp, environ)
+        self._selection = Selection(environ, self._data_dir)
+        self.destination = destinations.UNDECIDED
         self.scope = our_scope()
         self._settings = settings
-        self._spool_dir = data_dir / "spool"
-        self._processors = [
-            SpoolProcessor(exporter, self._spool_dir, spool, destination.where or "the exporter")
-            for exporter in exporters.spans()
-        ]
-        sinks = [processor.on_end for processor in self._processors]
-        self.on_end = limited(_fan_out(sinks), limits)
-        self._metric_exporters = exporters.metrics
-        self._providers: dict[str, tuple[MeterProvider, list[Any]]] = {}
-        self._logs = LogEvents(exporters.logs, self.resource, self.scope, self._spool_dir)
-        self.emit_event = self._logs.emit
+        self._clock = clock
+        self._spool_dir = self._data_dir / "spool"
+        self._spools = [SpanSpool(self._spool_dir, spool) for _ in self._selection.names("traces")]
+        self.on_end = limited(_fan_out([each.on_end for each in self._spools]), limits)
+        self._providers: dict[str, _Metrics] = {}
+        self._logs = LogEvents(self._log_exporters, self.resource, self.scope, self._spool_dir)
         self.health = Health(self._export_state, self._spool_dir)
         self._resources: dict[str, Resource] = {}
+        self._started = False
         self._report: ShutdownReport | None = None
         # A provider of its own would run the spans; here it only reads the sampler's variables.
         provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
-        self.sampler: Sampler = provider.sampler if self._processors else ALWAYS_OFF
+        self.sampler: Sampler = provider.sampler if self._spools else ALWAYS_OFF
         self.id_generator: IdGenerator = provider.id_generator
         self._detected = _detect(settings.resource)
         chosen = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
         self._chosen_name = settings.service_name or (str(chosen) if chosen else None)
-        self._noise = [_Quiet(name) for name in _NOISY if settings.tame_sdk_logs]
+        self._noise: list[_Quiet] = []
 
-    @classmethod
-    def create(cls, settings: TelemetrySettings, environ: Mapping[str, str]) -> Pipeline:
-        """Choose the destination and connect to it; raise ConfigurationError.
+    def start(self) -> None:
+        """Find the destination and begin to export; may wait for sockets, so not on a loop.
 
-        Args:
-            settings: What the user said.
-            environ: `os.environ`, or a part of it for the choice of the destination. The SDK's
-                parts read `os.environ` whatever is passed here.
+        Raises:
+            ConfigurationError: There can be no exporter, or no directory.
 
         """
-        data_dir = settings.data_dir or destinations.default_data_dir(environ)
-        where = destinations.choose(settings.otlp, environ, data_dir, settings.local_collectors)
+        if self._started or self._report is not None:
+            return
+        where = self._chosen or destinations.find(self._settings.local_collectors, self._data_dir)
         if where.kind == "files":
-            destinations.require_directory(data_dir)
-        exporters = Selection(environ, where, data_dir)
-        return cls(settings, exporters.described(), data_dir, exporters, environ)
+            destinations.require_directory(self._data_dir)
+        exporters = self._selection.spans(where)
+        self._where = where
+        for metrics in self._providers.values():
+            self._attach(metrics)
+        self.destination = self._selection.described(where)
+        if self._settings.tame_sdk_logs:
+            self._noise = [_Quiet(name) for name in _NOISY]
+        name = self.destination.where or "the exporter"
+        for spool, exporter in zip(self._spools, exporters, strict=True):
+            spool.start(exporter, name)
+        self._started = True
 
     def resource(self, service_name: str) -> Resource:
         """Return the resource of a service.
@@ -181,37 +208,52 @@ class Pipeline:
 
     def meter(self, service_name: str) -> Meter:
         """Return the meter of a service, made when it is first asked for."""
-        provider, _ = self._provider(service_name)
+        provider = self._metrics(service_name).provider
         return provider.get_meter(self.scope.name, self.scope.version, self.scope.schema_url)
 
     def add_histograms(self, service_name: str, histograms: Iterable[Histograms]) -> None:
         """Export histograms of our own with the metrics of a service."""
+        metrics = self._metrics(service_name)
         added = list(histograms)
-        for reader in self._provider(service_name)[1]:
-            if isinstance(reader, MergingReader):
-                reader.add_histograms(added)
+        metrics.histograms += added
+        for delivery in metrics.deliveries:
+            delivery.add_histograms(added)
 
-    def _provider(self, service_name: str) -> tuple[MeterProvider, list[Any]]:
+    def emit_event(self, service_name: str, event: LogEvent) -> None:
+        """Emit a log event, see `LogEvents.emit`; never blocks. Nothing before the start."""
+        if self._started:
+            self._logs.emit(service_name, event)
+
+    def _metrics(self, service_name: str) -> _Metrics:
         resource = self.resource(service_name)
         name = str(resource.attributes[SERVICE_NAME])
         if name not in self._providers:
-            readers = [self._reader(exporter) for exporter in self._metric_exporters()]
-            provider = MeterProvider(
-                metric_readers=readers, resource=resource, shutdown_on_exit=False
-            )
-            self._providers[name] = provider, readers
+            provider = MeterProvider(resource=resource, shutdown_on_exit=False)
+            self._providers[name] = metrics = _Metrics(provider)
+            if self._started:
+                self._attach(metrics)
         return self._providers[name]
 
-    def _reader(self, exporter: MetricExporter | MetricReader) -> MetricReader:
-        if isinstance(exporter, MetricReader):
-            return exporter
-        return MergingReader(exporter, exemplars=self._exemplars)
+    def _attach(self, metrics: _Metrics) -> None:
+        """Have the metrics of a service read from now on."""
+        for exporter in self._selection.metrics(self._where):
+            reader = exporter
+            if isinstance(reader, MetricExporter):
+                delivery = MetricDelivery(reader, self._clock, exemplars=self._exemplars)
+                delivery.add_histograms(metrics.histograms)
+                metrics.deliveries.append(delivery)
+                reader = PeriodicExportingMetricReader(delivery)
+            metrics.provider.add_metric_reader(reader)
+            metrics.readers.append(reader)
+
+    def _log_exporters(self) -> list[LogRecordExporter]:
+        return self._selection.logs(self._where)
 
     @property
     def counters(self) -> SpoolCounters:
         """What has become of the spans so far, over all exporters."""
         total = SpoolCounters()
-        for counters in (processor.counters for processor in self._processors):
+        for counters in (spool.counters for spool in self._spools):
             total.exported += counters.exported
             total.dropped += counters.dropped
             total.spooled += counters.spooled
@@ -230,8 +272,8 @@ class Pipeline:
     def _export_state(self) -> ExportState:
         counters = self.counters
         return ExportState(
-            queued=sum(processor.queued for processor in self._processors),
-            capacity=sum(processor.capacity for processor in self._processors),
+            queued=sum(spool.queued for spool in self._spools),
+            capacity=sum(spool.capacity for spool in self._spools),
             delivered=counters.exported,
             dropped=counters.dropped,
             spooled=counters.spooled,
@@ -242,9 +284,11 @@ class Pipeline:
         """Send everything now; return whether all of it went out within `timeout` seconds."""
         millis = int(timeout * 1000)
         calls: list[Callable[[], Any]] = [
-            partial(provider.force_flush, millis) for provider, _ in self._providers.values()
+            partial(reader.force_flush, millis)
+            for metrics in self._providers.values()
+            for reader in metrics.readers
         ]
-        calls += [partial(processor.force_flush, millis) for processor in self._processors]
+        calls += [partial(spool.force_flush, millis) for spool in self._spools]
         calls += self._logs.flushes()
         return _all_within(calls, timeout)
 
@@ -263,9 +307,11 @@ class Pipeline:
         seconds = self._settings.flush_timeout if timeout is None else timeout
         patience = seconds * (1 - _SHUTDOWN_MARGIN)
         calls: list[Callable[[], Any]] = [
-            partial(provider.shutdown, patience * 1000) for provider, _ in self._providers.values()
+            partial(reader.shutdown, patience * 1000)
+            for metrics in self._providers.values()
+            for reader in metrics.readers
         ]
-        calls += [partial(processor.shutdown, patience) for processor in self._processors]
+        calls += [partial(spool.shutdown, patience) for spool in self._spools]
         calls += self._logs.shutdowns()
         _all_within(calls, patience)
         self._rescue_metrics()
@@ -285,11 +331,10 @@ class Pipeline:
     def _rescue_metrics(self) -> None:
         """Write the last metrics to a file where the receiver did not take them."""
         file = LinesFile(self._spool_dir, "metrics")
-        for _, readers in self._providers.values():
-            for reader in readers:
-                exporter = getattr(reader, "_exporter", None)
-                data = exporter.undelivered if isinstance(exporter, LastMetrics) else None
-                if data is not None and file.append(metric_lines(data)):
+        for metrics in self._providers.values():
+            for delivery in metrics.deliveries:
+                data = delivery.undelivered
+                if data is not None and file.append(metric_line(data)):
                     _logger.warning("the last metrics, not delivered, are in %s", file.path)
 
 
@@ -312,11 +357,11 @@ def _version() -> str | None:
         return None
 
 
-def _fan_out(sinks: Sequence[Callable[[FinishedSpan], None]]) -> Callable[[FinishedSpan], None]:
+def _fan_out(sinks: Sequence[Callable[[OpenSpan], None]]) -> Callable[[OpenSpan], None]:
     if len(sinks) == 1:
         return sinks[0]
 
-    def on_end(span: FinishedSpan) -> None:
+    def on_end(span: OpenSpan) -> None:
         for sink in sinks:
             sink(span)
 

@@ -18,23 +18,22 @@ from opentelemetry.environment_variables import (
     OTEL_METRICS_EXPORTER,
     OTEL_TRACES_EXPORTER,
 )
-from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogExporter
-from opentelemetry.sdk._logs.export import LogRecordExporter
+from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
+from opentelemetry.exporter.otlp.proto.http import metric_exporter as http_metrics
 from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.telemetry.export.destination import Destination, Protocol
-from debbie_otel.telemetry.export.file_exporters import FileMetricExporter, FileSpanExporter
-from debbie_otel.telemetry.export.otlp_exporters import (
-    GrpcMetricExporter,
-    GrpcSpanExporter,
-    HttpMetricExporter,
-    HttpSpanExporter,
+from debbie_otel.sdk_private import LogRecordExporter, log_exporter
+from debbie_otel.telemetry.export.destination import Destination, Protocol, is_disabled
+from debbie_otel.telemetry.export.files import (
+    FileLogExporter,
+    FileMetricExporter,
+    FileSpanExporter,
 )
-from debbie_otel.telemetry.logs import FileLogExporter
+from debbie_otel.telemetry.export.otlp_exporters import GrpcSpanExporter, HttpSpanExporter
+from debbie_otel.telemetry.export.span_exporter import DirectSpanExporter
 
 _T = TypeVar("_T")
 
@@ -50,7 +49,6 @@ class Selection:
 
     Args:
         environ: Where the variables are read.
-        where: The way of `otlp`.
         data_dir: For files.
 
     Raises:
@@ -58,10 +56,9 @@ class Selection:
 
     """
 
-    def __init__(self, environ: Mapping[str, str], where: Destination, data_dir: Path) -> None:
-        self._where = where
+    def __init__(self, environ: Mapping[str, str], data_dir: Path) -> None:
         self._data_dir = data_dir
-        off = where.kind == "disabled"
+        off = is_disabled(environ)
         self._names = {s: [] if off else _names(environ.get(v, "")) for s, v in _VARIABLES.items()}
         self._config_file = environ.get(OTEL_CONFIG_FILE, "").strip()
         # Those of metrics and logs are made later; that they exist has to be told at the start.
@@ -70,9 +67,13 @@ class Selection:
                 if name != "otlp":
                     _load(name, signal)
 
-    def described(self) -> Destination:
+    def names(self, signal: str) -> list[str]:
+        """Return the names of a signal's exporters."""
+        return self._names[signal]
+
+    def described(self, where: Destination) -> Destination:
         """Return the destination, with what the variables change about it."""
-        where, traces = self._where, self._names["traces"]
+        traces = self._names["traces"]
         by_otlp = f"{self._data_dir / 'traces.jsonl'}" if where.kind == "files" else where.where
         changes = [
             f"{signal.capitalize()} go to {' and '.join(names)} ({_VARIABLES[signal]})."
@@ -91,36 +92,46 @@ class Selection:
             spans=" and ".join(by_otlp if name == "otlp" else name for name in traces),
         )
 
-    def spans(self) -> list[SpanExporter]:
-        """Make the exporters of spans; raise ConfigurationError where a variable is wrong."""
+    def spans(self, where: Destination) -> list[SpanExporter | DirectSpanExporter]:
+        """Make the exporters of spans.
+
+        Raises:
+            ConfigurationError: A variable is wrong.
+
+        """
         kinds = FileSpanExporter, GrpcSpanExporter, HttpSpanExporter
-        return self._make("traces", SpanExporter, *kinds)
+        return self._make("traces", where, SpanExporter, kinds)
 
-    def metrics(self) -> list[MetricExporter | MetricReader]:
+    def metrics(self, where: Destination) -> list[MetricExporter | MetricReader]:
         """Make exporters of metrics, or readers, as they may be; raise as `spans`."""
-        kinds = FileMetricExporter, GrpcMetricExporter, HttpMetricExporter
-        return self._make("metrics", MetricExporter | MetricReader, *kinds)
+        over_grpc, over_http = grpc_metrics.OTLPMetricExporter, http_metrics.OTLPMetricExporter
+        kinds = FileMetricExporter, over_grpc, over_http
+        return self._make("metrics", where, MetricExporter | MetricReader, kinds)
 
-    def logs(self) -> list[LogRecordExporter]:
+    def logs(self, where: Destination) -> list[LogRecordExporter]:
         """Make exporters of log records; raise as `spans`."""
-        kinds = FileLogExporter, GrpcLogExporter, HttpLogExporter
-        return self._make("logs", LogRecordExporter, *kinds)
+        kinds = FileLogExporter, log_exporter(grpc=True), log_exporter(grpc=False)
+        return self._make("logs", where, LogRecordExporter, kinds)
 
     def _make(
-        self,
-        signal: str,
-        expected: Any,
-        file: Callable[[Path], Any],
-        grpc: Callable[..., Any],
-        http: Callable[..., Any],
+        self, signal: str, where: Destination, expected: Any, kinds: tuple[Any, Any, Any]
     ) -> list[Any]:
-        """Make the exporters of a signal: of these kinds, or `expected` ones of other names."""
+        """Make the exporters of a signal.
+
+        Args:
+            signal: "traces", "metrics" or "logs".
+            where: The way of `otlp`.
+            expected: What other exporters have to be.
+            kinds: Those of `otlp`: to files, over gRPC, over HTTP.
+
+        """
+        to_files, over_grpc, over_http = kinds
 
         def by_otlp() -> Any:
-            if self._where.kind == "files":
-                return file(self._data_dir)
-            route = self._where.routes[signal]
-            kind = grpc if route.protocol is Protocol.GRPC else http
+            if where.kind == "files":
+                return to_files(self._data_dir)
+            route = where.routes[signal]
+            kind = over_grpc if route.protocol is Protocol.GRPC else over_http
             return _checked(lambda: kind(endpoint=route.endpoint))
 
         return [

@@ -15,29 +15,63 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.sdk.trace import Span, SpanProcessor
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_SCHEDULE_DELAY,
+)
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from debbie_otel.telemetry.export.exporters import DirectSpanExporter, ExportProblem
-from debbie_otel.telemetry.export.file_exporters import FileSpanExporter
-from debbie_otel.telemetry.export.spool_options import SpoolOptions
-from debbie_otel.telemetry.spans import FinishedSpan, OpenSpan, readable
+from debbie_otel.errors import ConfigurationError
+from debbie_otel.telemetry.export.files import FileSpanExporter
+from debbie_otel.telemetry.export.span_exporter import DirectSpanExporter, ExportProblem
+from debbie_otel.telemetry.spans import OpenSpan
 
 _logger = logging.getLogger(__name__)
 
-Batch = list[FinishedSpan]
+Batch = list[OpenSpan]
 
 _LAST_CHANCE = 1.0
 """Seconds at shutdown for a receiver that has been failing; one that works gets more."""
 
 _WRITING = 0.3
 """Share of the time at shutdown that is kept for writing the file."""
+
+
+class SpoolOptions(msgspec.Struct, frozen=True):
+    """How much is kept, and when it is sent.
+
+    Attributes:
+        queue: Spans that wait at most; about 3 KB each.
+        batch: Spans in one export at most; four times the SDK's, as every request has its price.
+        delay: Seconds after which also less than a batch is sent.
+        first_retry: Seconds before the first repetition; doubles up to `last_retry`.
+        refusals: Attempts at a batch that the receiver refuses, before it goes to the file.
+
+    """
+
+    queue: int = 65536
+    batch: int = 2048
+    delay: float = 1.0
+    first_retry: float = 0.5
+    last_retry: float = 10.0
+    refusals: int = 3
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> SpoolOptions:
+        """Read `OTEL_BSP_*`; raise ConfigurationError for what is no positive number."""
+        options = cls()
+        queue = _positive(environ, OTEL_BSP_MAX_QUEUE_SIZE, options.queue)
+        return cls(
+            queue=queue,
+            batch=min(queue, _positive(environ, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, options.batch)),
+            delay=_positive(environ, OTEL_BSP_SCHEDULE_DELAY, int(options.delay * 1000)) / 1000,
+        )
 
 
 class SpoolCounters(msgspec.Struct):
@@ -49,56 +83,53 @@ class SpoolCounters(msgspec.Struct):
     retries: int = 0
 
 
-class SpoolProcessor(SpanProcessor):
-    """A SpanProcessor that delivers.
+class SpanSpool:
+    """Queues finished spans, and delivers them once it is started.
 
     Args:
-        exporter: Where spans go. Its `problem` (an `ExportProblem`), where it has one, tells a
-            refusal from a failure.
         directory: Where `traces.jsonl` is written with what cannot be delivered.
         options: Sizes and times.
-        name: Of the destination, for log lines.
 
     """
 
-    def __init__(
-        self,
-        exporter: SpanExporter,
-        directory: Path,
-        options: SpoolOptions | None = None,
-        name: str = "the collector",
-    ) -> None:
+    def __init__(self, directory: Path, options: SpoolOptions | None = None) -> None:
         self.counters = SpoolCounters()
         self.file = FileSpanExporter(directory)
-        self._exporter = exporter
-        self._direct = isinstance(exporter, DirectSpanExporter)
+        self._exporter: SpanExporter | DirectSpanExporter | None = None
+        self._name = "an exporter"
         self._options = options or SpoolOptions()
-        self._name = name
-        self._queue: deque[FinishedSpan] = deque(maxlen=self._options.queue)
+        self._queue: deque[OpenSpan] = deque(maxlen=self._options.queue)
         self._capacity, self._batch = self._options.queue, self._options.batch
         self._in_flight: Batch | None = None
         self._lock = threading.Lock()  # guards _in_flight and the counters, never an export
         self._idle = threading.Condition(self._lock)
-        self._wake = threading.Event()  # there is a batch, or somebody is in a hurry
-        self._hurry = threading.Event()  # flush or shutdown: do not wait
+        self._wake = threading.Event()  # a batch is ready, or a flush is requested
+        self._flush_requested = threading.Event()  # also by the shutdown: do not wait
         self._closing = False
         self._abandoned = False
         self._failing = False
         self._full = False
+        self._worker: threading.Thread | None = None
+
+    def start(
+        self, exporter: SpanExporter | DirectSpanExporter, name: str = "the collector"
+    ) -> None:
+        """Begin to deliver.
+
+        Args:
+            exporter: Where spans go.
+            name: Of the destination, for log lines.
+
+        """
+        self._exporter = exporter
+        self._name = name
         self._worker = threading.Thread(target=self._run, name="debbie-spans", daemon=True)
         self._worker.start()
 
     # --- the application's side ------------------------------------------------------------
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Do nothing."""
-
-    def on_end(self, span: FinishedSpan) -> None:
-        """Queue a span if it was sampled; never blocks on the exporter."""
-        if type(span) is not OpenSpan:  # ours would not be here
-            context = span.get_span_context()
-            if context is None or not context.trace_flags & 1:
-                return
+    def on_end(self, span: OpenSpan) -> None:
+        """Queue a span; never blocks on the exporter."""
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._capacity or self._closing:
@@ -132,7 +163,9 @@ class SpoolProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Send everything now; return whether it was delivered (or spooled) in time."""
-        self._hurry.set()
+        if self._worker is None:
+            return self._is_idle()
+        self._flush_requested.set()
         self._wake.set()
         with self._idle:
             return self._idle.wait_for(self._is_idle, timeout_millis / 1000)
@@ -155,9 +188,10 @@ class SpoolProcessor(SpanProcessor):
         patience = timeout * (1 - _WRITING)
         if self._failing:
             patience = min(patience, _LAST_CHANCE)
-        self._hurry.set()
+        self._flush_requested.set()
         self._wake.set()
-        self._worker.join(patience)
+        if self._worker is not None:
+            self._worker.join(patience)
         with self._lock:
             self._abandoned = True
             left, self._in_flight = [*(self._in_flight or ()), *self._queue], None
@@ -168,6 +202,8 @@ class SpoolProcessor(SpanProcessor):
         stopper.join(max(0.05, deadline - time.monotonic()))
 
     def _stop_exporter(self) -> None:
+        if self._exporter is None:
+            return
         try:
             self._exporter.shutdown()
         except Exception as error:  # noqa: BLE001 - any exporter's any fault
@@ -180,8 +216,8 @@ class SpoolProcessor(SpanProcessor):
             while not self._closing:
                 timed_out = not self._wake.wait(self._options.delay)
                 self._wake.clear()
-                if self._hurry.is_set():
-                    self._hurry.clear()
+                if self._flush_requested.is_set():
+                    self._flush_requested.clear()
                     going_on = self._deliver_all()
                 else:
                     # What comes while the rest is sent waits for its own time, or for a batch of
@@ -243,9 +279,9 @@ class SpoolProcessor(SpanProcessor):
             self._report(problem)
             pause = max(wait * random.uniform(0.8, 1.2), problem.retry_after)
             wait = min(wait * 2, self._options.last_retry)
-            self._hurry.wait(min(pause, 60.0))
+            self._flush_requested.wait(min(pause, 60.0))
             if not self._closing:
-                self._hurry.clear()
+                self._flush_requested.clear()
 
     def _export(self, batch: Batch) -> ExportProblem | None:
         try:
@@ -253,13 +289,15 @@ class SpoolProcessor(SpanProcessor):
                 return None
         except Exception as error:  # noqa: BLE001 - any exporter's any fault
             return ExportProblem(repr(error))
-        problem: Any = getattr(self._exporter, "problem", None)
+        problem = getattr(self._exporter, "problem", None)
         return problem if isinstance(problem, ExportProblem) else ExportProblem("failed")
 
     def _send(self, batch: Batch) -> SpanExportResult:
-        if self._direct:
-            return self._exporter.export(batch)  # type: ignore[arg-type]  # it takes ours
-        return self._exporter.export([readable(span) for span in batch])
+        exporter = self._exporter
+        assert exporter is not None, "the worker is started with one"
+        if isinstance(exporter, DirectSpanExporter):
+            return exporter.export(batch)
+        return exporter.export([span.readable() for span in batch])
 
     def _settle(self, batch: Batch, *, exported: bool) -> bool:
         """Take the batch off; return False if shutdown has taken it already."""
@@ -308,3 +346,12 @@ class SpoolProcessor(SpanProcessor):
         if lost:
             text = self.file.problem.text if self.file.problem else ""
             _logger.error("%d spans %s are lost, %s: %s", lost, why, path, text)
+
+
+def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) == 0:
+        raise ConfigurationError(name, f"{text!r} is no positive whole number")
+    return int(text)

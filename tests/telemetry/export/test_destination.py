@@ -12,16 +12,24 @@ import pytest
 
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry.export.destination import (
+    Destination,
     Protocol,
     Route,
     choose,
     default_data_dir,
+    find,
     require_directory,
 )
 from tests.telemetry.collector import free_port
 
 GRPC, HTTP = Protocol.GRPC, Protocol.HTTP
 DATA = Path("/data")
+
+
+def chosen(otlp: str | None, environ: dict[str, str]) -> Destination:
+    found = choose(otlp, environ)
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def listener() -> Iterator[int]:
     ],
 )
 def test_flag(url: str, protocol: Protocol, traces: str, metrics: str | None) -> None:
-    found = choose(url, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:1"}, DATA, ())
+    found = chosen(url, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:1"})
     assert found.kind == "otlp"
     assert (found.where, found.chosen_by) == (url, "--otlp")
     assert found.routes["traces"] == Route(protocol, traces)
@@ -56,14 +64,14 @@ def test_flag(url: str, protocol: Protocol, traces: str, metrics: str | None) ->
 
 def test_a_set_protocol_decides() -> None:
     environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    assert choose("http://h:4317", environ, DATA, ()).routes["traces"] == Route(
+    assert chosen("http://h:4317", environ).routes["traces"] == Route(
         HTTP, "http://h:4317/v1/traces"
     )
-    assert choose("grpc://h:4317", environ, DATA, ()).routes["traces"].protocol is GRPC
+    assert chosen("grpc://h:4317", environ).routes["traces"].protocol is GRPC
     environ = {"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"}
-    routes = choose("http://h:4318", environ, DATA, ()).routes
+    routes = chosen("http://h:4318", environ).routes
     assert (routes["traces"].protocol, routes["metrics"].protocol) == (HTTP, GRPC)
-    assert "gRPC" in choose("http://h:4317", {}, DATA, ()).hint
+    assert "gRPC" in chosen("http://h:4317", {}).hint
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,7 @@ def test_a_set_protocol_decides() -> None:
     ],
 )
 def test_variables(environ: dict[str, str], traces: Protocol, metrics: Protocol) -> None:
-    found = choose(None, environ, DATA, ())
+    found = chosen(None, environ)
     assert found.kind == "otlp"
     assert found.chosen_by in environ
     assert found.routes.pop("logs").endpoint is None  # left to the SDK, as the others
@@ -96,10 +104,10 @@ def test_variables(environ: dict[str, str], traces: Protocol, metrics: Protocol)
 @pytest.mark.parametrize(
     ("otlp", "environ", "message"),
     [
-        ("host:4317", {}, "--otlp: 'host:4317' is no OTLP endpoint"),
-        ("ftp://host", {}, "--otlp: 'ftp://host' is no OTLP endpoint"),
-        ("http://", {}, "is no OTLP endpoint"),
-        ("http://h:99999", {}, "is no URL"),
+        ("host:4317", {}, "--otlp: 'host:4317' is not an OTLP endpoint"),
+        ("ftp://host", {}, "--otlp: 'ftp://host' is not an OTLP endpoint"),
+        ("http://", {}, "is not an OTLP endpoint"),
+        ("http://h:99999", {}, "is not a valid URL"),
         (
             "http://h:1",
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"},
@@ -110,26 +118,27 @@ def test_variables(environ: dict[str, str], traces: Protocol, metrics: Protocol)
 )
 def test_wrong_values_get_one_line(otlp: str | None, environ: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        choose(otlp, environ, DATA, ())
+        choose(otlp, environ)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_local_collectors_in_order(listener: int) -> None:
     dead, live = f"grpc://127.0.0.1:{free_port()}", f"http://127.0.0.1:{listener}"
-    found = choose(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": " "}, DATA, (dead, live))
+    assert choose(None, {"OTEL_EXPORTER_OTLP_ENDPOINT": " "}) is None
+    found = find((dead, live), DATA)
     assert (found.kind, found.where) == ("otlp", live)
     assert found.routes["traces"] == Route(HTTP, f"{live}/v1/traces")
 
 
 def test_files_where_nothing_listens() -> None:
-    found = choose(None, {}, DATA, (f"grpc://127.0.0.1:{free_port()}",))
+    found = find((f"grpc://127.0.0.1:{free_port()}",), DATA)
     assert (found.kind, found.where, found.routes) == ("files", "/data", {})
     assert "/data/traces.jsonl" in found.hint
 
 
 def test_disabled() -> None:
-    assert choose("http://h:4317", {"OTEL_SDK_DISABLED": "TRUE"}, DATA).kind == "disabled"
+    assert chosen("http://h:4317", {"OTEL_SDK_DISABLED": "TRUE"}).kind == "disabled"
 
 
 def test_data_directory(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from debbie_otel.telemetry.aggregate import Histograms
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.export.limits import LIMITS, exemplars_wanted, limited, span_limits
 from debbie_otel.telemetry.export.otlp_protobuf import encode_spans
-from debbie_otel.telemetry.export.pipeline import Pipeline, TelemetrySettings, our_scope
-from debbie_otel.telemetry.spans import FinishedSpan, OpenSpan, Origin
+from debbie_otel.telemetry.export.pipeline import TelemetrySettings, our_scope
+from debbie_otel.telemetry.spans import OpenSpan, Origin
 from tests.integration.command import debbie
+from tests.telemetry.pipelines import begun
 
 SHARED: Attributes = {"session.id": "a name that is long", "server.port": 80}
 OWN: Attributes = {
@@ -84,7 +85,7 @@ def test_a_span_is_cut_as_the_sdk_does(
     variable: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, limit)
-    taken: list[FinishedSpan] = []
+    taken: list[OpenSpan] = []
     limited(taken.append, span_limits(os.environ))(ours())
     found = ExportTraceServiceRequest.FromString(encode_spans(taken))
     wanted = the_sdks()
@@ -95,7 +96,7 @@ def test_a_span_is_cut_as_the_sdk_does(
 
 
 def test_without_a_variable_nothing_is_between() -> None:
-    taken: list[FinishedSpan] = []
+    taken: list[OpenSpan] = []
     sink = taken.append
     assert limited(sink, span_limits({"OTEL_SPAN_LINK_COUNT_LIMIT": " "})) is sink
 
@@ -115,7 +116,7 @@ def test_the_pipeline_keeps_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "4")
     monkeypatch.setenv(EXEMPLARS, "always_off")
     settings = TelemetrySettings(data_dir=tmp_path, local_collectors=(), tame_sdk_logs=True)
-    pipeline = Pipeline.create(settings, os.environ)
+    pipeline = begun(settings)
     pipeline.meter("agent").create_counter("calls").add(1)
     histograms = Histograms("durations", "s", "Calls.", lambda _: {})
     histograms.record(("a",), 0.5, trace_id=1, span_id=2, time_ns=3)

@@ -7,20 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk.metrics.export import (
-    MetricExportResult,
-    MetricsData,
-)
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 
-from debbie_otel.telemetry.export.otlp_exporters import (
-    GrpcMetricExporter,
-    GrpcSpanExporter,
-    HttpMetricExporter,
-    HttpSpanExporter,
-)
+from debbie_otel.telemetry.export.otlp_exporters import GrpcSpanExporter, HttpSpanExporter
 from tests.telemetry.collector import (
     Certificate,
     free_port,
@@ -28,7 +18,7 @@ from tests.telemetry.collector import (
     http_collector,
     make_certificate,
 )
-from tests.telemetry.export.test_spool import make_span, names
+from tests.telemetry.export.made_spans import make_span, names
 
 
 @pytest.fixture
@@ -50,7 +40,7 @@ def test_grpc_sends_what_we_encode(monkeypatch: pytest.MonkeyPatch) -> None:
         assert collector.received.span_names == names(3)
         headers = collector.received.headers[0]
         assert (headers["x-tenant"], headers["x-other"]) == ("blue", "a b")
-        assert exporter._compression is grpc.Compression.Gzip
+        assert exporter._sdk._compression is grpc.Compression.Gzip
     assert exporter.problem is None
 
 
@@ -63,7 +53,7 @@ def test_http_sends_what_we_encode(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     with http_collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.port}")
-        exporter: SpanExporter = HttpSpanExporter()
+        exporter = HttpSpanExporter()
         monkeypatch.setattr(
             "opentelemetry.exporter.otlp.proto.http.trace_exporter.encode_spans", _never
         )
@@ -85,7 +75,7 @@ def test_tls(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
         assert exporter.export([make_span(0)]) is SpanExportResult.SUCCESS
         exporter.shutdown()
     with http_collector(certificate=certificate) as over_http:
-        http: SpanExporter = HttpSpanExporter(f"https://127.0.0.1:{over_http.port}/v1/traces")
+        http = HttpSpanExporter(f"https://127.0.0.1:{over_http.port}/v1/traces")
         assert http.export([make_span(0)]) is SpanExportResult.SUCCESS
         http.shutdown()
     assert over_grpc.received.span_names == over_http.received.span_names == ["span 0"]
@@ -141,23 +131,3 @@ def test_grpc_heeds_the_delay_that_the_receiver_asks_for() -> None:
     server.stop(None).wait(5)
     assert exporter.problem is not None
     assert (exporter.problem.permanent, exporter.problem.retry_after) == (False, 2.5)
-
-
-@pytest.mark.parametrize("kind", ["grpc", "http"])
-def test_metrics_are_remembered_until_they_arrive(kind: str, metrics: MetricsData) -> None:
-    make: Any = grpc_collector if kind == "grpc" else http_collector
-    with make() as collector:
-        base = f"http://127.0.0.1:{collector.port}"
-        exporter: GrpcMetricExporter | HttpMetricExporter = (
-            GrpcMetricExporter(endpoint=base)
-            if kind == "grpc"
-            else HttpMetricExporter(endpoint=f"{base}/v1/metrics")
-        )
-        collector.refuse_with = grpc.StatusCode.INVALID_ARGUMENT if kind == "grpc" else 400
-        assert exporter.export(metrics) is MetricExportResult.FAILURE
-        assert exporter.undelivered is metrics
-        collector.refuse_with = None
-        assert exporter.export(metrics) is MetricExportResult.SUCCESS
-        assert exporter.undelivered is None
-        exporter.shutdown()
-        assert collector.received.metrics == [encode_metrics(metrics)]

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
+import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from debbie_otel import semconv
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry.aggregate import Histograms
-from debbie_otel.telemetry.export.pipeline import Pipeline, TelemetrySettings
+from debbie_otel.telemetry.export.pipeline import Pipeline
 from tests.telemetry.collector import (
     Certificate,
     free_port,
@@ -29,49 +27,10 @@ from tests.telemetry.collector import (
     http_collector,
     make_certificate,
 )
-from tests.telemetry.export.test_spool import names, spooled_names
+from tests.telemetry.export.made_spans import names, spooled_names
+from tests.telemetry.pipelines import attributes_of, begun, clean, end_span, run, settings
 
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No variables from outside, and no thread that outlives the test."""
-    for variable in list(os.environ):
-        if variable.startswith("OTEL_") or variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            monkeypatch.delenv(variable)
-    yield
-    for thread in threading.enumerate():
-        if thread.name.startswith(("debbie-", "OtelPeriodic")):
-            thread.join(12)
-            assert not thread.is_alive(), thread.name
-
-
-def settings(data_dir: Path, **changes: Any) -> TelemetrySettings:
-    fields: dict[str, Any] = {"data_dir": data_dir, "local_collectors": ()}
-    return TelemetrySettings(**(fields | changes))
-
-
-def end_span(pipeline: Pipeline, number: int, service: str = "test-agent") -> None:
-    """Hand over a span as the recorder builds them."""
-    context = SpanContext(
-        pipeline.id_generator.generate_trace_id(),
-        pipeline.id_generator.generate_span_id(),
-        is_remote=False,
-        trace_flags=TraceFlags(1),
-    )
-    pipeline.on_end(
-        ReadableSpan(
-            f"span {number}",
-            context,
-            resource=pipeline.resource(service),
-            start_time=1,
-            end_time=2,
-            instrumentation_scope=pipeline.scope,
-        )
-    )
-
-
-def attributes_of(message: Any) -> dict[str, str]:
-    return {entry.key: entry.value.string_value for entry in message.attributes}
+__all__ = ["clean"]  # a fixture
 
 
 @pytest.mark.parametrize("kind", ["grpc", "http"])
@@ -81,7 +40,7 @@ def test_traces_and_metrics_arrive(kind: str, tmp_path: Path) -> None:
         scheme = "grpc" if kind == "grpc" else "http"
         url = f"{scheme}://127.0.0.1:{collector.port}"
         chosen = settings(tmp_path, otlp=url, resource={"deployment.environment.name": "ci"})
-        pipeline = Pipeline.create(chosen, os.environ)
+        pipeline = begun(chosen)
         assert pipeline.destination.where == url
         end_span(pipeline, 0, "acp-agent")
         end_span(pipeline, 1, "mcp-agent")
@@ -128,7 +87,7 @@ def test_variables_of_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "OTEL_METRIC_EXPORT_INTERVAL": "50",
         }.items():
             monkeypatch.setenv(name, value)
-        pipeline = Pipeline.create(settings(tmp_path), os.environ)
+        pipeline = begun(settings(tmp_path))
         assert pipeline.destination.chosen_by == "OTEL_EXPORTER_OTLP_ENDPOINT"
         end_span(pipeline, 0)
         pipeline.meter("test-agent").create_counter("calls").add(1)
@@ -147,7 +106,7 @@ def test_variables_of_opentelemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_who_names_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def name(**changes: Any) -> object:
-        pipeline = Pipeline.create(settings(tmp_path, **changes), os.environ)
+        pipeline = begun(settings(tmp_path, **changes))
         first = pipeline.resource("acp-agent")
         assert pipeline.resource("acp-agent") is first
         pipeline.shutdown()
@@ -164,7 +123,7 @@ def test_who_names_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_sampler_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
-    pipeline = Pipeline.create(settings(tmp_path), os.environ)
+    pipeline = begun(settings(tmp_path))
     decisions = [
         pipeline.sampler.should_sample(None, pipeline.id_generator.generate_trace_id(), "s")
         for _ in range(1000)
@@ -173,13 +132,13 @@ def test_sampler_from_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     pipeline.shutdown()
     assert 150 < sampled < 350
     monkeypatch.delenv("OTEL_TRACES_SAMPLER")
-    pipeline = Pipeline.create(settings(tmp_path), os.environ)
+    pipeline = begun(settings(tmp_path))
     assert "ParentBased" in pipeline.sampler.get_description()
     pipeline.shutdown()
 
 
 def test_histograms_of_our_own_are_exported(tmp_path: Path) -> None:
-    pipeline = Pipeline.create(settings(tmp_path), os.environ)
+    pipeline = begun(settings(tmp_path))
     histograms = Histograms("debbie.turn.duration", "s", "", lambda key: {"agent": key[0]})
     histograms.record(("a",), 0.5)
     pipeline.meter("x").create_counter("debbie.messages").add(1)
@@ -192,7 +151,7 @@ def test_histograms_of_our_own_are_exported(tmp_path: Path) -> None:
 
 def test_files_where_there_is_no_collector(tmp_path: Path) -> None:
     nobody = f"grpc://127.0.0.1:{free_port()}"
-    pipeline = Pipeline.create(settings(tmp_path, local_collectors=(nobody,)), os.environ)
+    pipeline = begun(settings(tmp_path, local_collectors=(nobody,)))
     assert pipeline.destination.kind == "files"
     for number in range(700):
         end_span(pipeline, number)
@@ -207,7 +166,7 @@ def test_files_where_there_is_no_collector(tmp_path: Path) -> None:
 def test_a_local_collector_is_found(tmp_path: Path) -> None:
     with grpc_collector() as collector:
         url = f"grpc://127.0.0.1:{collector.port}"
-        pipeline = Pipeline.create(settings(tmp_path, local_collectors=(url,)), os.environ)
+        pipeline = begun(settings(tmp_path, local_collectors=(url,)))
         end_span(pipeline, 0)
         pipeline.shutdown()
         assert collector.received.span_names == ["span 0"]
@@ -222,7 +181,7 @@ def test_a_hung_collector_does_not_hold_up_the_end(
     with make() as collector:
         collector.hang.set()
         url = f"{kind}://127.0.0.1:{collector.port}"
-        pipeline = Pipeline.create(settings(tmp_path, otlp=url, tame_sdk_logs=True), os.environ)
+        pipeline = begun(settings(tmp_path, otlp=url, tame_sdk_logs=True))
         for number in range(600):
             end_span(pipeline, number)
         pipeline.meter("test-agent").create_counter("calls").add(5)
@@ -244,7 +203,7 @@ def test_a_dead_collector_costs_few_log_lines(
 ) -> None:
     level = logging.getLogger("opentelemetry.exporter").level
     url = f"grpc://127.0.0.1:{free_port()}"
-    pipeline = Pipeline.create(settings(tmp_path, otlp=url, tame_sdk_logs=True), os.environ)
+    pipeline = begun(settings(tmp_path, otlp=url, tame_sdk_logs=True))
     for number in range(2000):
         end_span(pipeline, number)
     assert not pipeline.flush(0.7)
@@ -258,7 +217,7 @@ def test_a_dead_collector_costs_few_log_lines(
 
 def test_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    pipeline = Pipeline.create(settings(tmp_path), os.environ)
+    pipeline = begun(settings(tmp_path))
     assert pipeline.sampler is ALWAYS_OFF
     end_span(pipeline, 0)
     pipeline.meter("x").create_counter("calls").add(1)
@@ -268,24 +227,12 @@ def test_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        timeout=20,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | variables,
-    )
-
-
 def test_exporters_by_name(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from debbie_otel.telemetry.export.pipeline import Pipeline
-from tests.telemetry.export.test_pipeline import end_span, settings
-pipeline = Pipeline.create(settings(Path(sys.argv[1])), os.environ)
+from tests.telemetry.pipelines import end_span, settings, begun
+pipeline = begun(settings(Path(sys.argv[1])))
 end_span(pipeline, 7)
 pipeline.meter("x").create_counter("calls").add(1)
 pipeline.shutdown()
@@ -301,13 +248,13 @@ pipeline.shutdown()
 def test_unknown_exporter(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "pigeon")
     with pytest.raises(ConfigurationError, match=f"{variable}: unknown exporter 'pigeon'"):
-        Pipeline.create(settings(tmp_path), os.environ)
+        begun(settings(tmp_path))
 
 
 def test_wrong_compression_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "zip")
     with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_COMPRESSION"):
-        Pipeline.create(settings(tmp_path, otlp="grpc://127.0.0.1:1"), os.environ)
+        begun(settings(tmp_path, otlp="grpc://127.0.0.1:1"))
 
 
 def test_the_process_ends_with_a_hung_collector(tmp_path: Path) -> None:
@@ -315,10 +262,10 @@ def test_the_process_ends_with_a_hung_collector(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from debbie_otel.telemetry.export.pipeline import Pipeline, TelemetrySettings
-from tests.telemetry.export.test_pipeline import end_span
+from debbie_otel.telemetry.export.pipeline import TelemetrySettings
+from tests.telemetry.pipelines import end_span, begun
 settings = TelemetrySettings(otlp=sys.argv[1], data_dir=Path(sys.argv[2]))
-pipeline = Pipeline.create(settings, os.environ)
+pipeline = begun(settings)
 end_span(pipeline, 0)
 pipeline.meter("x").create_counter("calls").add(1)
 pipeline.flush(0.5)
@@ -331,3 +278,52 @@ print("flushed")
         done = run(program, url, str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "flushed\n"), done.stderr
     assert time.monotonic() - started < 9
+
+
+def connections() -> list[object]:
+    """The sockets of this process that are connected or about to be."""
+    return [c for c in psutil.Process().net_connections("inet") if c.raddr]
+
+
+def test_nothing_runs_and_nobody_is_asked_before_the_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        port = server.getsockname()[1]
+        threads, sockets = set(threading.enumerate()), connections()
+        pipeline = Pipeline(
+            settings(tmp_path, local_collectors=(f"grpc://127.0.0.1:{port}",)), os.environ
+        )
+        end_span(pipeline, 0)
+        pipeline.meter("x").create_counter("calls").add(1)
+        assert pipeline.destination.kind == "undecided"
+        assert (set(threading.enumerate()), connections()) == (threads, sockets)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_handed_over_before_the_start_is_exported(tmp_path: Path) -> None:
+    pipeline = Pipeline(settings(tmp_path), os.environ)
+    end_span(pipeline, 0)
+    pipeline.meter("x").create_observable_counter("calls", [lambda _: [Observation(7)]])
+    histograms = Histograms("debbie.turn.duration", "s", "", lambda key: {"agent": key[0]})
+    pipeline.add_histograms("x", [histograms])
+    histograms.record(("a",), 0.5)
+    pipeline.start()
+    pipeline.start()  # once is enough
+    pipeline.shutdown()
+    assert spooled_names(tmp_path) == names(1)
+    metrics = (tmp_path / "metrics.jsonl").read_text()
+    assert '"asInt":"7"' in metrics
+    assert "debbie.turn.duration" in metrics
+
+
+def test_spans_and_histograms_have_one_clock(tmp_path: Path) -> None:
+    pipeline = Pipeline(settings(tmp_path), os.environ, lambda: 1234567)
+    histograms = Histograms("debbie.turn.duration", "s", "", lambda key: {"agent": key[0]})
+    histograms.record(("a",), 0.5)
+    pipeline.meter("x").create_observable_counter("calls", [lambda _: [Observation(7)]])
+    pipeline.add_histograms("x", [histograms])
+    pipeline.start()
+    pipeline.shutdown()
+    assert '"timeUnixNano":"1234567"' in (tmp_path / "metrics.jsonl").read_text()

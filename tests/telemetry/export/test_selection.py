@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from debbie_otel.telemetry.export.destination import choose
+from debbie_otel.telemetry.export.destination import choose, find
 from debbie_otel.telemetry.export.selection import Selection
 
 DATA = Path("/data")
@@ -14,8 +14,8 @@ DATA = Path("/data")
 
 def described(otlp: str | None, environ: dict[str, str]) -> tuple[str, str]:
     """Return what takes the spans, and the hint."""
-    where = choose(otlp, environ, DATA, ())
-    found = Selection(environ, where, DATA).described()
+    where = choose(otlp, environ) or find((), DATA)
+    found = Selection(environ, DATA).described(where)
     assert (found.kind, found.where, found.routes) == (where.kind, where.where, where.routes)
     return found.spans, found.hint.replace(where.hint, "HINT")
 

@@ -9,11 +9,21 @@ import pytest
 from google.protobuf import json_format
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    InMemoryMetricReader,
+    MetricExportResult,
+    MetricsData,
+)
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from debbie_otel.telemetry.export.file_exporters import FileMetricExporter, FileSpanExporter
-from tests.telemetry.export.test_spool import make_span, names, spooled_names
+from debbie_otel.telemetry.export.files import (
+    FileMetricExporter,
+    FileSpanExporter,
+    log_line,
+    metric_line,
+)
+from tests.telemetry.export.made_spans import make_span, names, spooled_names
 
 
 def test_files_are_private_lines(tmp_path: Path) -> None:
@@ -59,3 +69,21 @@ def test_a_full_disk_is_a_failure(tmp_path: Path) -> None:
     assert exporter.export([make_span(0)]) is SpanExportResult.FAILURE
     assert exporter.problem is not None
     assert os.strerror(28) in exporter.problem.text
+
+
+def test_the_member_is_there_where_nothing_is() -> None:
+    assert metric_line(MetricsData([])) == b'{"resourceMetrics":[]}\n'
+    assert log_line([]) == b'{"resourceLogs":[]}\n'
+
+
+def test_lone_surrogates_cost_nothing() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("m").create_counter("calls").add(1, {"method": "a\ud800"})
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    assert data is not None
+    line = metric_line(data)
+    assert line.isascii()
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["resourceMetrics"]
