@@ -52,8 +52,6 @@ class Connection:
         dialect: What it speaks.
         kept: Payloads of the client's handshake by method, to be said again by a restart.
         caller: Trace context of whoever sends a request now, if that has none of its own.
-        versioned: Whether the client's last request had a `jsonrpc` member, and
-        numbered: whether its id was a number.
 
     Args:
         key: Its name; also the id of its own session until the server gives one.
@@ -77,8 +75,8 @@ class Connection:
         self._call_numbers = itertools.count(1)
         self.kept: dict[str, bytes] = {}
         self.caller: TraceContext | None = None
-        self.versioned = True
-        self.numbered = False
+        self._versioned_balance = 0
+        self._numbered_balance = 0
         self._expected: set[JsonRpcId] = set()
 
     # -- what others may look at -------------------------------------------------------------
@@ -96,6 +94,17 @@ class Connection:
     def is_used(self, session: Session) -> bool:
         """Whether the client speaks in a session; some servers tell all clients of all of them."""
         return session in self._directory.used
+
+    @property
+    def versioned(self) -> bool:
+        """Whether messages have a `jsonrpc` member: by the dialect, else as most of them here."""
+        by_dialect = self.dialect.versioned
+        return self._versioned_balance >= 0 if by_dialect is None else by_dialect
+
+    @property
+    def numbered(self) -> bool:
+        """Whether most of the client's requests have a number as their id."""
+        return self._numbered_balance > 0
 
     @property
     def pending_calls(self) -> list[Call]:
@@ -130,8 +139,10 @@ class Connection:
             self._notification(message, out)
         elif kind is _UNKNOWN:
             self._stray(message, out)
+            return
         else:
             self._response(message, out)
+        self._versioned_balance += 1 if message.versioned else -1
 
     def _recognise(self, message: InterceptedMessage) -> None:
         """Choose the dialect by a message; after many that tell nothing, look no more."""
@@ -170,7 +181,7 @@ class Connection:
     def _request(self, message: InterceptedMessage, out: list[Event]) -> None:
         method, now = message.method or "", message.time_ns
         seen = len(out)
-        name, trace = self.dialect.read_params(message)
+        name, trace = self.dialect.session_and_trace(message)
         session, unknown = self._directory.route(message, name, out)
         rules = self.dialect.on_message.get(method)
         busy = session.busy
@@ -190,8 +201,7 @@ class Connection:
             raw_id=_raw_id(message),
         )
         if message.direction is _CLIENT:
-            self.versioned = message.versioned
-            self.numbered = type(message.id) is int
+            self._numbered_balance += 1 if type(message.id) is int else -1
             if name is not None and unknown is None:
                 self._directory.use(session)
             if self._expected and call.id in self._expected:
@@ -269,7 +279,7 @@ class Connection:
         method, now = message.method or "", message.time_ns
         fields = Fields(message)
         seen = len(out)
-        name, _ = self.dialect.read_params(message)
+        name, _ = self.dialect.session_and_trace(message)
         session, _ = self._directory.route(message, name, out)
         rules = [
             rule

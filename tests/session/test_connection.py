@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.directory import Limits
@@ -113,6 +115,29 @@ def test_a_cancelled_request_is_known_by_its_exact_id() -> None:
     )
     (ended,) = stage.of(ev.CallEnded)
     assert (ended.call.method, ended.call.outcome) == ("tools/call", "cancelled")
+
+
+def test_one_odd_message_does_not_change_how_debbie_speaks() -> None:
+    stage = Play("generic")
+    exchange = '>> {"jsonrpc":"2.0","id":%d,"method":"m"}\n<< {"jsonrpc":"2.0","id":%d,"result":0}'
+    stage.play("\n".join(exchange % (number, number) for number in range(3)))
+    stage.play('>> {"id":"odd","method":"m"}\n<< {"id":"odd","error":{"code":-32600}}')
+    assert (stage.connection.versioned, stage.connection.numbered) == (True, True)
+
+
+def test_debbie_speaks_as_most_of_the_messages_do() -> None:
+    stage = Play("generic")
+    assert (stage.connection.versioned, stage.connection.numbered) == (True, False)
+    stage.play('>> {"id":"a","method":"m"}\n<< {"id":"a","result":0}\n>> {"method":"n"}')
+    assert (stage.connection.versioned, stage.connection.numbered) == (False, False)
+
+
+@pytest.mark.parametrize(("dialect", "versioned"), [("codex", False), ("mcp", True)])
+def test_the_dialect_says_whether_messages_have_a_version(dialect: str, versioned: bool) -> None:
+    stage = Play(dialect)
+    member = "" if versioned else '"jsonrpc":"2.0",'
+    stage.play("\n".join(f'>> {{{member}"id":{number},"method":"m"}}' for number in range(3)))
+    assert stage.connection.versioned is versioned
 
 
 def test_requests_with_the_same_id_are_answered_in_order() -> None:

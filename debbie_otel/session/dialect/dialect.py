@@ -22,6 +22,8 @@ from debbie_otel.session.model import TraceContext
 _BIG, _ENDS = 4096, 1024
 """Bytes: of big messages, where a session need not be named, only the ends are searched for it."""
 
+_META = "params._meta"
+
 
 class Dialect:
     """A dialect, ready for use: rules by method. Immutable.
@@ -31,6 +33,7 @@ class Dialect:
         on_response: method -> rules on its response.
         session_paths: Where messages name their session.
         kept: Methods whose messages are kept, to be said again on a new connection.
+        versioned: Whether messages have a `jsonrpc` member; None where peers differ.
 
     """
 
@@ -47,6 +50,9 @@ class Dialect:
         keys = [path[-1] for path in self._name_paths] + ["_meta"]
         self._name_keys = re.compile("|".join(f'"{re.escape(key)}"' for key in keys).encode())
         self.turn_paths = document.turn_id
+        self.versioned = document.versioned
+        self._trace_paths = [path for path in document.trace if path != _META]
+        self._meta_carries_trace = _META in document.trace
         self.on_message: dict[str, tuple[Rule, ...]] = {}
         self.on_response: dict[str, tuple[Rule, ...]] = {}
         for rule in document.rule:
@@ -116,11 +122,19 @@ class Dialect:
                 return next((path for path in paths if path.startswith("result.")), None)
         return None
 
-    def read_params(self, message: InterceptedMessage) -> tuple[str | None, TraceContext | None]:
-        """Return the session that `params` name, and the trace context that they carry.
+    def session_and_trace(
+        self, message: InterceptedMessage
+    ) -> tuple[str | None, TraceContext | None]:
+        """Return the session that a message names, and the trace context that it carries."""
+        name, trace = self._read_params(message)
+        if self._trace_paths and message.type is MessageType.REQUEST:
+            trace = _trace_context(Fields(message).first(self._trace_paths)) or trace
+        return name, trace
 
-        Decodes nothing but the members in question: messages may be large, and most name none. A
-        W3C trace context is in `params._meta`, where MCP and others put it.
+    def _read_params(self, message: InterceptedMessage) -> tuple[str | None, TraceContext | None]:
+        """Read session and trace context from `params`, where MCP and others put them.
+
+        Decodes nothing but the members in question: messages may be large, and most name none.
         """
         if message.params is None or (
             len(message.payload) >= _BIG
@@ -131,13 +145,13 @@ class Dialect:
         try:
             value = self._decode_names(message.params)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Fields(message).text(self.session_paths), None
+            fields = Fields(message)  # a member of another type than expected
+            meta = fields.get(_META, None) if self._meta_carries_trace else None
+            return fields.text(self.session_paths), _trace_context(meta)
         if value is None or value == self._nameless:
             return None, None
-        meta, trace = value._meta, None  # noqa: SLF001 - the name on the wire
-        if meta is not None and isinstance(meta.traceparent, str):
-            state = meta.tracestate
-            trace = TraceContext(meta.traceparent, state if isinstance(state, str) else "")
+        meta = value._meta if self._meta_carries_trace else None  # noqa: SLF001 - as on the wire
+        trace = None if meta is None else _trace_context(meta)
         for path in self._name_paths:
             found: Any = value
             for name in path:
@@ -165,9 +179,14 @@ class Dialect:
         )
 
 
-class _Meta(msgspec.Struct, gc=False):
-    traceparent: Any = None
-    tracestate: Any = None
+def _trace_context(value: Any) -> TraceContext | None:
+    """Return the trace context that an object carries, or a text is; else None."""
+    state = None
+    if isinstance(value, dict):
+        value, state = value.get("traceparent"), value.get("tracestate")
+    if not isinstance(value, str):
+        return None
+    return TraceContext(value, state if isinstance(state, str) else "")
 
 
 def _names_decoder(paths: list[tuple[str, ...]]) -> Callable[[msgspec.Raw], Any]:
@@ -178,7 +197,7 @@ def _names_decoder(paths: list[tuple[str, ...]]) -> Callable[[msgspec.Raw], Any]
         for name in path[:-1]:
             branch = branch.setdefault(name, {})
         branch[path[-1]] = None
-    names = _struct_of(tree, [("_meta", _Meta | None, None)])
+    names = _struct_of(tree, [("_meta", Any, None)])
     return msgspec.json.Decoder(names | None).decode
 
 

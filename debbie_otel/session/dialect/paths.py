@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.session.edit import raw_value
+from debbie_otel.session.edit import raw_value, top_level_members
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, id_of, loads
 
 Paths = str | list[str]
@@ -90,12 +90,20 @@ class Fields:
 
     def _decode(self, member: str) -> Any:
         message = self._message
-        if member == "params" and message.params is None:
-            request = self._request_params
-            return msgspec.UNSET if request is None else loads(request)
-        raw = getattr(message, member)
-        return msgspec.UNSET if raw is None else message.decoded(member)
+        if member in _BODIES:
+            raw = getattr(message, member)
+            if raw is None and member == "params":
+                raw = self._request_params
+        else:
+            try:
+                raw = _decode_members(message.payload).get(member)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raw = dict(top_level_members(message.payload)).get(member)
+        return msgspec.UNSET if raw is None else loads(raw)
 
+
+_BODIES = frozenset({"params", "result", "error"})
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 CONDITION_WORDS = {
     "$null": lambda value: value is None,

@@ -134,6 +134,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A dialect as written in TOML.
 
     Attributes:
+        turn_id: Where messages name their turn.
+        trace: Where a request carries a W3C trace context: an object with `traceparent` and
+            `tracestate`, or the text of a `traceparent`.
+        versioned: Whether messages have a `jsonrpc` member; None where peers differ, so that most
+            messages of a connection tell.
         rule: What messages mean.
         prompt: How words are put into a session; the first that suits is used. `cancel`: how what
             runs is ended; all that suit are used.
@@ -151,6 +156,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     detect: list[Detection] = []
     session: SessionSpec = msgspec.field(default_factory=SessionSpec)
     turn_id: list[str] = []
+    trace: list[str] = msgspec.field(default_factory=lambda: ["params._meta"])
+    versioned: bool | None = None
     rule: list[Rule] = []
     prompt: list[Act] = []
     cancel: list[Act] = []

@@ -5,13 +5,7 @@ import pytest
 from debbie_otel.errors import DialectError
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.registry import builtin_dialects
-from debbie_otel.session.message import InterceptedMessage, parse_payload
-from debbie_otel.wire.direction import MessageDirection
-
-
-def message(payload: bytes) -> InterceptedMessage:
-    (found,) = parse_payload(payload, MessageDirection.CLIENT_TO_SERVER, 0)
-    return found
+from tests.session.parsing import message
 
 
 def test_the_built_in_dialects() -> None:
@@ -56,7 +50,7 @@ def test_a_dialect_is_known_by_its_messages(payload: bytes, expected: str | None
 )
 def test_sessions_are_named_in_params(params: bytes, named: str | None) -> None:
     dialect = builtin_dialects()["aiwhisperer"]
-    found, _ = dialect.read_params(message(b'{"method":"m","params":' + params + b"}"))
+    found, _ = dialect.session_and_trace(message(b'{"method":"m","params":' + params + b"}"))
     assert found == named
 
 
@@ -94,5 +88,48 @@ def test_big_messages_name_their_session_at_either_end(params: str, named: str |
     dialects = builtin_dialects()
     payload = b'{"method":"m","params":' + (params % ("y" * 9000)).encode() + b"}"
     for name in ("generic", "acp"):
-        found, _ = dialects[name].read_params(message(payload))
+        found, _ = dialects[name].session_and_trace(message(payload))
         assert found == named
+
+
+PARENT = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+OTHER = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "expected"),
+    [
+        ("mcp", '"params":{"_meta":{"traceparent":"%s","tracestate":"k=v"}}', (PARENT, "k=v")),
+        ("mcp", '"params":{"_meta":{"traceparent":"%s"},"x":[{"y":"%s"}]}', (PARENT, "")),
+        ("mcp", '"params":{"_meta":{"traceparent":5}}', None),
+        ("mcp", '"params":{"_meta":5}', None),
+        ("mcp", '"params":{},"trace":{"traceparent":"%s"}', None),
+        ("codex", '"params":{},"trace":{"traceparent":"%s","tracestate":null}', (PARENT, "")),
+        ("codex", '"trace":{"traceparent":"%s","tracestate":"k=v"},"params":{}', (PARENT, "k=v")),
+        ("codex", '"trace":"%s"', (PARENT, "")),
+        ("codex", '"params":{"_meta":{"traceparent":"%s"}}', (PARENT, "")),
+        ("codex", '"params":{"_meta":{"traceparent":"OTHER"}},"trace":"%s"', (PARENT, "")),
+        ("codex", '"params":{"_meta":{"traceparent":"%s"}},"trace":null', (PARENT, "")),
+        ("codex", '"params":{"threadId":5,"_meta":{"traceparent":"%s"}}', (PARENT, "")),
+        ("codex", '"trace":[NaN],"params":{"_meta":{"traceparent":"%s"}}', (PARENT, "")),
+        ("codex", '"params":{"pad":"BIG"},"trace":{"traceparent":"%s"}', (PARENT, "")),
+    ],
+)
+def test_a_request_carries_a_trace_context_where_its_dialect_says(
+    name: str, members: str, expected: tuple[str, str] | None
+) -> None:
+    text = members.replace("%s", PARENT).replace("OTHER", OTHER).replace("BIG", "x" * 9000)
+    request = message(b'{"id":1,"method":"m",' + text.encode() + b"}")
+    _, trace = builtin_dialects()[name].session_and_trace(request)
+    assert (trace and (trace.traceparent, trace.tracestate)) == expected
+
+
+def test_the_sign_of_a_version_is_the_dialects_or_nobodys() -> None:
+    found = {name: dialect.versioned for name, dialect in builtin_dialects().items()}
+    assert found == {
+        "acp": True,
+        "aiwhisperer": None,
+        "codex": False,
+        "generic": None,
+        "mcp": True,
+    }
