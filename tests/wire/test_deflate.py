@@ -11,7 +11,7 @@ import pytest
 from debbie_otel.errors import InspectionError
 from debbie_otel.wire.deflate import HEAD, TAIL, DeflateParameters
 from debbie_otel.wire.frames import FrameParser, PayloadSeen, PayloadSkipped
-from tests.wire.test_frames import TOO_LARGE, UP, frame, parse
+from tests.wire.framed import TOO_LARGE, UP, frame, parse
 
 
 def deflated(payload: bytes, deflater: zlib._Compress | None = None) -> bytes:
