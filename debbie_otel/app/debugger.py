@@ -13,6 +13,9 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from debbie_otel import semconv
+from debbie_otel.app.channels.client_channel import ClientChannel
+from debbie_otel.app.channels.server_channel import ServerChannel
+from debbie_otel.app.channels.tap_channel import TapChannel
 from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import Config
 from debbie_otel.app.interceptor import WebSocketInterceptor
@@ -35,14 +38,11 @@ from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.export.pipeline import Pipeline, ShutdownReport
 from debbie_otel.telemetry.health import Connections
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
-from debbie_otel.transports.program.client_channel import ClientChannel
 from debbie_otel.transports.program.intercepting_websocket import InterceptingWebSocket
 from debbie_otel.transports.program.observed import Opening, Side, Watch
-from debbie_otel.transports.program.server_channel import ServerChannel
 from debbie_otel.transports.tap.dialer import Dialer
 from debbie_otel.transports.tap.listener import Tap, TapLimits
 from debbie_otel.transports.tap.opening import ClientConnection
-from debbie_otel.transports.tap.tap_channel import TapChannel
 from debbie_otel.transports.tls import listen_context, upstream_context
 
 

@@ -16,6 +16,8 @@ import msgspec
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from debbie_otel.app.channels.program_channel import ProgramChannel
+from debbie_otel.app.channels.server_channel import ServerChannel
 from debbie_otel.app.config import Config
 from debbie_otel.app.ingest_queue import Backlog
 from debbie_otel.app.interceptor import WebSocketInterceptor
@@ -47,8 +49,6 @@ from debbie_otel.telemetry.record_alerts import AlertRecorder
 from debbie_otel.telemetry.record_interventions import InterventionRecorder
 from debbie_otel.telemetry.recorder import RecorderOptions
 from debbie_otel.transports.program.observed import Side
-from debbie_otel.transports.program.process_channel import ProcessChannel
-from debbie_otel.transports.program.server_channel import ServerChannel
 from debbie_otel.wire.direction import MessageDirection
 
 _SWEEP_SECONDS = 5.0
@@ -193,7 +193,7 @@ class Runtime:
             if self.interventions is not None:
                 await self.interventions.stop()
             channels = [interceptor.channel for interceptor in self.interceptors]
-            await asyncio.gather(*(c.stop() for c in channels if isinstance(c, ProcessChannel)))
+            await asyncio.gather(*(c.stop() for c in channels if isinstance(c, ProgramChannel)))
 
     def _close(self) -> None:
         if self.detector is not None:

@@ -17,11 +17,13 @@ class Answer(msgspec.Struct, frozen=True):
     Attributes:
         result: Decoded; None with an error.
         error: Code and message of a JSON-RPC error; None without one.
+        raw: The response as it came.
 
     """
 
     result: Any = None
     error: str | None = None
+    raw: bytes = b""
 
 
 class Channel(Protocol):
@@ -72,8 +74,10 @@ class Channel(Protocol):
     def release(self, call: Call) -> None:
         """Let the answer through, at once if it has come; nothing where none is held."""
 
-    def answer(self, call: Call, result: Any) -> None:
-        """Answer a held request in the server's place; its own answer is dropped.
+    def answer(self, call: Call, answer: Answer) -> None:
+        """Answer a held request with the answer to another; the server's own is dropped.
+
+        Its bytes are passed on as they came, but for the id.
 
         Raises as `request` does.
         """

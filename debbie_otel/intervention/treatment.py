@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.errors import FailOpen
+from debbie_otel.errors import ChannelError, FailOpen
 from debbie_otel.intervention.attempt import Done, RecoveredFirst
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor
@@ -261,6 +261,8 @@ class Treatment:
         except RecoveredFirst:
             detail = "the agent went on by itself before anything was sent"
             return Done(kind="impossible", reason="recovered", detail=detail)
+        except ChannelError as error:  # a connection may end at any moment
+            return Done(kind="failed", reason="unreachable", detail=str(error))
         except Exception as error:  # noqa: BLE001 - an attempt that fails is one that has failed
             self._guard.failed(f"the strategy {strategy}", error)
             return Done(kind="failed", reason="error", detail=f"{type(error).__name__}: {error}")

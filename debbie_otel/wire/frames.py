@@ -101,6 +101,16 @@ def frame_head(data: bytes) -> tuple[int, int] | None:
     return None if len(data) < size else (size, length)
 
 
+def holds_close(data: bytes) -> bool:
+    """Tell whether there is a close frame in bytes that begin with a frame; the last may be cut."""
+    position = 0
+    while (head := frame_head(data[position : position + MAX_HEAD])) is not None:
+        if data[position] & 0x0F == _CLOSE:
+            return True
+        position += sum(head)
+    return False
+
+
 def rotate_mask(mask: bytes, by: int) -> bytes:
     """Return the mask of what comes `by` bytes later."""
     shift = by % 4

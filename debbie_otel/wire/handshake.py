@@ -110,6 +110,8 @@ class HandshakeObserver:
         """Read one direction until it needs more; tell whether anything was read."""
         reader = self._reader_of[direction]
         mirror = self._reader_of[direction.opposite]
+        if reader.our_role is h11.CLIENT and reader.our_state is h11.IDLE:
+            return False  # an answer before the head of its request is whole: it waits for that
         progress = False
         while self._switch is None:
             event = reader.next_event()

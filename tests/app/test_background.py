@@ -41,9 +41,7 @@ def test_she_is_made_once_when_she_is_needed_and_leaves_no_thread(tmp_path: Path
     seen = [one.watch.open(opening) for opening in openings]
     assert one.debbie is made[0]
     assert len(made) == 1
-    assert [s is not None and s.connection.key for s in seen] == [
-        c.key for c in made[0].monitor.connections
-    ]
+    assert seen == made[0].interceptors
     assert "debbie" in threads(others)
     one.stop()
     assert not made[0].monitor.connections

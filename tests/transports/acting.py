@@ -12,8 +12,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from debbie_otel.app.channels.tap_channel import TapChannel
 from debbie_otel.app.interceptor import WebSocketInterceptor
-from debbie_otel.transports.tap.tap_channel import TapChannel
 from tests.integration.proxied import Proxied, config, proxied
 from tests.transports.raw import TIMEOUT, until
 
@@ -45,6 +45,10 @@ class Scene:
 
     def interceptors(self) -> list[WebSocketInterceptor]:
         return self.it.debbie.interceptors
+
+    def channel_count(self) -> int:
+        """How many connections can be acted on."""
+        return sum(i.channel is not None for i in self.interceptors())
 
     def channel(self, number: int = 0) -> TapChannel:
         """The channel of the client of that number."""

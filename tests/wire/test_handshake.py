@@ -219,3 +219,35 @@ def test_the_reason_quotes_nothing_of_the_wire(transcript: Transcript) -> None:
         observe(transcript)
     assert "hush" not in str(caught.value)
     assert not str(caught.value).endswith(":")
+
+
+_UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1234567890"
+
+
+@pytest.mark.parametrize("request_head", [_UPGRADE, _POST])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.0 400 Bad Request\r\n\r\nbody",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+    ],
+)
+def test_an_answer_at_any_moment_is_followed_or_said_not_to_be(
+    request_head: bytes, answer: bytes
+) -> None:
+    for cut in range(len(request_head) + 1):
+        observer = HandshakeObserver()
+        try:
+            observer.receive_data(MessageDirection.CLIENT_TO_SERVER, request_head[:cut])
+            observer.receive_data(MessageDirection.SERVER_TO_CLIENT, answer)
+            observer.receive_data(MessageDirection.CLIENT_TO_SERVER, request_head[cut:])
+        except InspectionError:
+            continue

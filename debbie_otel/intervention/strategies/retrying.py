@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import re
 from collections.abc import Callable
@@ -32,11 +33,11 @@ from debbie_otel.intervention.strategies.repetitions import STRATEGY, Records, a
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.paths import Fields
 from debbie_otel.session.dialect.templates import fill
-from debbie_otel.session.message import loads
 from debbie_otel.session.model import Call, Clock, Outcome, Tool
 
 EVENTS = (ev.SessionStarted, ev.ToolsListed, ev.ToolStarted, ev.ToolEnded)
 _MAX_HELD = 1000
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _MAX_TEXT = 2048
 """Characters of a failure that say whether it is a permanent one."""
 
@@ -223,7 +224,7 @@ class ToolRetrier:
             if answer is not None:
                 # A restart may have answered the client's call meanwhile.
                 with contextlib.suppress(ChannelError):
-                    held.reach.channel.answer(held.call, answer.result)
+                    held.reach.channel.answer(held.call, answer)
             self._end(alert, record)
             if answer is not None or lost:
                 return
@@ -267,12 +268,18 @@ class ToolRetrier:
         return answer, "", False
 
     def _params(self, call: Call, tool: str) -> Any:
+        """Return the call's own text again, but for arguments that the configuration changes."""
         assert call.params is not None
-        params = loads(call.params)
         changes = self._settings.arguments.get(tool)
-        if changes and isinstance(params, dict):
-            params["arguments"] = {**(params.get("arguments") or {}), **changes}
-        return params
+        if not changes:
+            return msgspec.Raw(bytes(call.params))
+        try:
+            params = _decode_members(call.params)
+            arguments = _decode_members(params.get("arguments", b"{}"))
+        except msgspec.DecodeError:  # what only some parsers take: then nothing is changed
+            return msgspec.Raw(bytes(call.params))
+        changed = {name: msgspec.Raw(msgspec.json.encode(new)) for name, new in changes.items()}
+        return {**params, "arguments": {**arguments, **changed}}
 
     def _delay(self, attempt: int) -> float:
         settings = self._settings
@@ -286,7 +293,7 @@ def _failure(tool: Tool) -> str:
 
 def _text(result: Any) -> str:
     """Return a result as a text in which words can be looked for."""
-    return "" if result is None else msgspec.json.encode(result).decode()[:_MAX_TEXT]
+    return "" if result is None else json.dumps(result)[:_MAX_TEXT]
 
 
 def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:

@@ -32,6 +32,7 @@ class Dialect:
         on_message: method -> rules on that request or notification.
         on_response: method -> rules on its response.
         session_paths: Where messages name their session.
+        name_paths: The same, and where answers name the session that they begin.
         kept: Methods whose messages are kept, to be said again on a new connection.
         versioned: Whether messages have a `jsonrpc` member; None where peers differ.
 
@@ -43,6 +44,9 @@ class Dialect:
         self.agent = document.agent or document.name
         self.named_sessions = document.session.named
         self.session_paths = document.session.id
+        begun = [rule.id for rule in document.rule if rule.role == "session_start"]
+        more = [path for ids in begun for path in ([ids] if isinstance(ids, str) else ids)]
+        self.name_paths = tuple(dict.fromkeys([*document.session.id, *more]))
         paths = [path.split(".") for path in document.session.id]
         self._name_paths = [tuple(path[1:]) for path in paths if path[0] == "params" and path[1:]]
         self._decode_names = _names_decoder(self._name_paths)

@@ -13,12 +13,11 @@ from websockets.frames import Frame
 from websockets.protocol import Protocol
 from wrapt import ObjectProxy
 
-from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.transports.program.injection import inject
 from debbie_otel.transports.program.legacy import LegacyLink
 from debbie_otel.transports.program.link import Link
 from debbie_otel.transports.program.message_filter import Filter
-from debbie_otel.transports.program.observed import Observed, Opening, Watch
+from debbie_otel.transports.program.observed import MessageObserver, Observed, Opening, Watch
 
 
 class InterceptingWebSocket(ObjectProxy[Any]):
@@ -38,7 +37,7 @@ class InterceptingWebSocket(ObjectProxy[Any]):
 
     """
 
-    def __init__(self, connection: Any, observer: WebSocketInterceptor | Watch) -> None:
+    def __init__(self, connection: Any, observer: MessageObserver | Watch) -> None:
         if isinstance(connection, InterceptingWebSocket):
             connection = connection.__wrapped__
         super().__init__(connection)
@@ -69,9 +68,9 @@ class InterceptingWebSocket(ObjectProxy[Any]):
         self._self_link.release()
 
     @property
-    def interceptor(self) -> WebSocketInterceptor | None:
+    def interceptor(self) -> MessageObserver | None:
         """Who observes the connection."""
-        found: WebSocketInterceptor | None = self._self_link.interceptor
+        found: MessageObserver | None = self._self_link.interceptor
         return found
 
     # What Python looks up on the type, and must not leave the wrapper or is not in wrapt's.
@@ -105,10 +104,10 @@ class InterceptingWebSocket(ObjectProxy[Any]):
         return messages
 
 
-def watch_with(interceptor: WebSocketInterceptor) -> Watch:
+def watch_with(interceptor: MessageObserver) -> Watch:
     """Return a watch by an interceptor that is there already."""
 
-    def opened(opening: Opening) -> WebSocketInterceptor:
+    def opened(opening: Opening) -> MessageObserver:
         interceptor.handshake_received(opening.subprotocol, opening.raw_headers())
         return interceptor
 

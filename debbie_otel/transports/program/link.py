@@ -22,8 +22,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, CONNECTING, Event, Protocol, Side
 
-from debbie_otel.app.interceptor import WebSocketInterceptor
-from debbie_otel.transports.program.observed import Observed, Opening, Watch
+from debbie_otel.transports.program.observed import MessageObserver, Observed, Opening, Watch
 
 _HOOKED = (
     "send_request",
@@ -103,7 +102,7 @@ class Link(Observed):
         for frame in waiting:
             self._show(frame)
 
-    def open(self) -> WebSocketInterceptor | None:
+    def open(self) -> MessageObserver | None:
         """Return the observer, asked for once; should the end not be told, it is left marked."""
         opened = self._opened
         interceptor = super().open()

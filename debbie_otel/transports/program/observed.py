@@ -6,14 +6,13 @@ the library is in `link` and `legacy`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from debbie_otel import semconv
-from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.errors import FailOpen
 from debbie_otel.session.model import Clock
 from debbie_otel.telemetry.attributes import Attributes
@@ -22,6 +21,46 @@ from debbie_otel.wire.deflate import HEAD, TAIL
 from debbie_otel.wire.direction import MessageDirection
 
 Side = Literal["client", "server"]
+
+
+class MessageObserver(Protocol):
+    """Is shown every message of one connection.
+
+    Attributes:
+        clock: Tells the time.
+        guard: What happens when Debbie's own code fails.
+        max_message_size: Bytes; of larger messages only the ends are shown.
+
+    """
+
+    clock: Clock
+    guard: FailOpen
+    max_message_size: int
+
+    def handshake_received(
+        self, subprotocol: str | None, request_headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Take note of the handshake."""
+
+    def message_received(self, direction: MessageDirection, payload: bytes, time_ns: int) -> None:
+        """Take in a whole message."""
+
+    def message_skipped(
+        self,
+        direction: MessageDirection,
+        head: bytes,
+        size: int,
+        time_ns: int,
+        *,
+        tail: bytes = b"",
+    ) -> None:
+        """Take note of a message that is too large to be kept, by how it begins and ends."""
+
+    def close(self, time_ns: int, reason: str) -> None:
+        """Take note of the connection's end. Once is enough."""
+
+    def abandon(self) -> None:
+        """Take note of the end in the midst of a garbage collection."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +108,7 @@ class Watch(msgspec.Struct, frozen=True):
 
     """
 
-    open: Callable[[Opening], WebSocketInterceptor | None]
+    open: Callable[[Opening], MessageObserver | None]
     clock: Clock
     guard: FailOpen
     max_message_size: int
@@ -136,12 +175,12 @@ class Observed:
         self._gathered = {
             direction: _Gathered(watch.max_message_size) for direction in MessageDirection
         }
-        self._interceptor: WebSocketInterceptor | None = None
+        self._interceptor: MessageObserver | None = None
         self._opened = False
         self._ended = False
 
     @property
-    def interceptor(self) -> WebSocketInterceptor | None:
+    def interceptor(self) -> MessageObserver | None:
         """Who observes it; None before the first message, and where nobody does."""
         return self._interceptor
 
@@ -168,7 +207,7 @@ class Observed:
     def release(self) -> None:
         """Leave the connection as it was before."""
 
-    def open(self) -> WebSocketInterceptor | None:
+    def open(self) -> MessageObserver | None:
         """Return the observer, asked for once."""
         if not self._opened:
             self._opened = True

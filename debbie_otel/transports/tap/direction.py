@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from debbie_otel.errors import ChannelError
 from debbie_otel.transports.tap.endpoint import Endpoint
 from debbie_otel.wire.direction import MessageDirection
-from debbie_otel.wire.frames import FrameParser
+from debbie_otel.wire.frames import FrameParser, holds_close
 from debbie_otel.wire.reframe import MessageHandler, Reframer
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ class ByteObserver(Protocol):
         """Both transports are closed; `error` says why if that was not in order."""
 
 
+_KEPT_LIMIT = 64 * 1024
+"""Bytes that are kept of a direction that is frozen, plus one read."""
+
+
 class _Reframing:
     """What the bytes of a re-framed direction go through, and those that wait for room.
 
@@ -43,16 +47,18 @@ class _Reframing:
         reframer: Says what becomes of them.
         arrived: Reads that it has not been given yet.
         pieces: What it makes of the last read it was given; None once all of that is written.
+        frozen: Whether reads are kept as they come, until `Direction.thaw`.
         at_boundary: Done when what was written ends with a whole message; None if nobody waits.
 
     """
 
-    __slots__ = ("arrived", "at_boundary", "pieces", "reframer")
+    __slots__ = ("arrived", "at_boundary", "frozen", "pieces", "reframer")
 
     def __init__(self, reframer: Reframer) -> None:
         self.reframer = reframer
         self.arrived: deque[bytes] = deque()
         self.pieces: Iterator[bytes] | None = None
+        self.frozen = False
         self.at_boundary: asyncio.Future[None] | None = None
 
 
@@ -88,6 +94,8 @@ class Direction:
             self._reframing.arrived.append(data)
             if self._reframing.pieces is None:
                 self._write_reframed(self._reframing)
+            if self._reframing.frozen and self._kept > _KEPT_LIMIT:
+                self._connection.opposite(self.sink).pause_reading()
             return
         self.sink.write(data)
         if self._observer is not None:
@@ -148,6 +156,38 @@ class Direction:
         """Write a frame at once: what was written last is a whole message."""
         self.sink.write(data)
 
+    def freeze(self) -> None:
+        """Keep what comes from now on; of much of it the rest stays in the kernel.
+
+        The end of the source is noticed meanwhile.
+        """
+        assert self._reframing is not None
+        self._reframing.frozen = True
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        if self._reframing is not None and self._reframing.frozen:
+            self._reframing.frozen = False
+            self._write_reframed(self._reframing)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether what comes is kept."""
+        return self._reframing is not None and self._reframing.frozen
+
+    @property
+    def close_is_kept(self) -> bool:
+        """Whether there is a close frame in what is kept: the source is leaving."""
+        if self._reframing is None:
+            return False
+        data, parser = b"".join(self._reframing.arrived), self._reframing.reframer.parser
+        position = 0 if parser.between_frames else parser.wanted(data)
+        return parser.ended or holds_close(data[position:])
+
+    @property
+    def _kept(self) -> int:
+        return 0 if self._reframing is None else sum(map(len, self._reframing.arrived))
+
     async def boundary(self) -> Reframer:
         """Wait until what was written of a re-framed direction ends with a whole message.
 
@@ -175,7 +215,9 @@ class Direction:
 
     def _write_reframed(self, reframing: _Reframing, *, patient: bool = True) -> None:
         """Write what the reframer makes of the reads that have come, as long as there is room."""
-        while self._reframing is reframing:  # else a restart has put another in its place
+        while (
+            self._reframing is reframing and not reframing.frozen
+        ):  # else a restart has put another in its place
             if reframing.pieces is None:
                 if not reframing.arrived:
                     return

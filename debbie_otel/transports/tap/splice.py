@@ -33,7 +33,6 @@ class SplicedConnection(ABC):
 
     __slots__ = (
         "__weakref__",
-        "_frozen",
         "_observer",
         "actor",
         "client",
@@ -52,7 +51,6 @@ class SplicedConnection(ABC):
         self.peer = ""
         self.error: str | None = None
         self.actor: Actor | None = None
-        self._frozen = False
         self._observer: ByteObserver | None = None
 
     def observe(self, observer: ByteObserver) -> None:
@@ -69,17 +67,17 @@ class SplicedConnection(ABC):
         """Write on to an endpoint that has room again, and read on from the other."""
         if endpoint.writable:
             (self.downward if endpoint is self.client else self.upward).resume()
-        if endpoint.writable and not (self._frozen and endpoint is self.upstream):
+        if endpoint.writable and not (endpoint is self.upstream and self.upward.is_frozen):
             self.opposite(endpoint).resume_reading()
 
     def freeze(self) -> None:
-        """Leave the client's further bytes in the kernel until `thaw`."""
-        self._frozen = True
-        self.client.pause_reading()
+        """Keep what the client sends until `thaw`; its end is noticed all the same."""
+        self.upward.freeze()
+        self.client.resume_reading()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
-        self._frozen = False
+        self.upward.thaw()
         self.resumed(self.upstream)
 
     def replace_upstream(self, transport: asyncio.Transport) -> asyncio.Transport | None:
@@ -108,6 +106,10 @@ class SplicedConnection(ABC):
 
     def ended(self, endpoint: Endpoint) -> bool:
         """Pass on that an endpoint sends no more; return whether it can still be written to."""
+        if endpoint is self.client and self.upward.is_frozen:
+            self.client.close()  # it has left: there is no server that could be told of it now
+            self.upstream.close()
+            return False
         direction = self.upward if endpoint is self.client else self.downward
         direction.drain()
         if endpoint is self.upstream and self._goes_on_without(None):
@@ -155,7 +157,7 @@ class SplicedConnection(ABC):
 
     def _goes_on_without(self, error: str | None) -> bool:
         """Tell the actor that the upstream has ended; return whether the client is to go on."""
-        if self.actor is None:
+        if self.actor is None or self.client.transport is None:
             return False
         try:
             return self.actor.upstream_ended(error)

@@ -30,10 +30,11 @@ _CLIENT, _SERVER = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})([^\r\n]*)\r?\n")
 _HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
 _CLOSE_SECONDS = 1.0
+_GOING_AWAY = int(CloseCode.GOING_AWAY).to_bytes(2, "big")
 _NOT_SAID_AGAIN = frozenset({b"sec-websocket-extensions"})
 
 
-class OwnConnection(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """A WebSocket to the upstream; messages come to `on_message`.
 
     Args:
@@ -73,7 +74,7 @@ class OwnConnection(asyncio.Protocol):
     @classmethod
     async def open(
         cls, dialer: Dialer, handshake: Handshake, max_message_size: int
-    ) -> OwnConnection:
+    ) -> UpstreamConnection:
         """Open one.
 
         Raises:
@@ -270,3 +271,14 @@ def _head(handshake: Handshake, key: str) -> bytes:
 
 def _ignore(_: object) -> None:
     """Take what nobody asked for."""
+
+
+def dismiss(transport: asyncio.Transport | None) -> None:
+    """Close a transport to a server that is not needed any more, in order if that is possible."""
+    if transport is None or transport.is_closing():
+        return
+    transport.set_protocol(asyncio.Protocol())
+    transport.resume_reading()
+    transport.write(plain_frame(_GOING_AWAY, Opcode.CLOSE, masked=True))
+    transport.close()
+    asyncio.get_running_loop().call_later(_CLOSE_SECONDS, transport.abort)

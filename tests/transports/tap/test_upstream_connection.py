@@ -14,7 +14,7 @@ from websockets.utils import accept_key
 
 from debbie_otel.errors import ChannelError
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.upstream_connection import OwnConnection
+from debbie_otel.transports.tap.upstream_connection import UpstreamConnection
 from debbie_otel.wire.handshake import Handshake
 from tests.transports.raw import TIMEOUT, Peer, accept, frame, listen_socket, until, upstream_of
 
@@ -51,11 +51,13 @@ def accepted(head: bytes) -> bytes:
 @contextlib.asynccontextmanager
 async def opening(
     answer: Callable[[bytes], bytes], patience: float = TIMEOUT
-) -> AsyncIterator[tuple[asyncio.Task[OwnConnection], Peer, bytes]]:
+) -> AsyncIterator[tuple[asyncio.Task[UpstreamConnection], Peer, bytes]]:
     """Begin to open a connection to a raw server; yield it, the server's side and the request."""
     with contextlib.closing(listen_socket()) as listener:
         dialer = Dialer(upstream_of(listener), None, patience)
-        opened = asyncio.get_running_loop().create_task(OwnConnection.open(dialer, HANDSHAKE, 1000))
+        opened = asyncio.get_running_loop().create_task(
+            UpstreamConnection.open(dialer, HANDSHAKE, 1000)
+        )
         with contextlib.closing(await accept(listener)) as server:
             head = b""
             while not head.endswith(b"\r\n\r\n"):
@@ -110,13 +112,15 @@ async def answered_in_pieces(pieces: Callable[[bytes], list[bytes]]) -> AsyncIte
     """Begin to open a connection to a server whose answer is read piece by piece."""
     with contextlib.closing(listen_socket()) as listener:
         dialer = Dialer(upstream_of(listener), None, TIMEOUT)
-        opened = asyncio.get_running_loop().create_task(OwnConnection.open(dialer, HANDSHAKE, 1000))
+        opened = asyncio.get_running_loop().create_task(
+            UpstreamConnection.open(dialer, HANDSHAKE, 1000)
+        )
         with contextlib.closing(await accept(listener)) as server:
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 head += await server.receive()
             (own,) = dialer.own
-            assert isinstance(own, OwnConnection)
+            assert isinstance(own, UpstreamConnection)
             for piece in pieces(head):
                 own.data_received(piece)
             yield opened
@@ -161,7 +165,7 @@ async def test_nobody_is_there() -> None:
     with contextlib.closing(listen_socket()) as listener:
         dialer = Dialer(upstream_of(listener), None, TIMEOUT)
     with pytest.raises(ChannelError, match="cannot be reached"):
-        await OwnConnection.open(dialer, HANDSHAKE, 1000)
+        await UpstreamConnection.open(dialer, HANDSHAKE, 1000)
 
 
 async def test_frames_behind_the_answer_and_a_ping() -> None:

@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from debbie_otel.app.channels import side_session as side_module
 from debbie_otel.errors import ChannelError
 from debbie_otel.session.events import CallEnded, Event
-from debbie_otel.transports.tap import side_session as side_module
 from tests.transports.acting import Agent, asking, hear, notification, request, result, scene, soon
 from tests.transports.raw import until
 

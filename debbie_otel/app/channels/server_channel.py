@@ -10,19 +10,19 @@ import contextlib
 from functools import partial
 from typing import Any
 
+from debbie_otel.app.channels.program_channel import NOT_SENT, Home, ProgramChannel
 from debbie_otel.app.program_interceptor import SharedInterceptor
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.channel import SideChannel
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.transports.program.injection import deliver, inject
 from debbie_otel.transports.program.observed import Observed
-from debbie_otel.transports.program.process_channel import NOT_SENT, Home, ProcessChannel
 from debbie_otel.wire.direction import MessageDirection
 
 _GIVE_SECONDS = 1.0
 
 
-class ServerChannel(ProcessChannel):
+class ServerChannel(ProgramChannel):
     """A `Channel` for the server's end of a connection of websockets.
 
     Args:
@@ -51,7 +51,7 @@ class ServerChannel(ProcessChannel):
         await super().stop()
 
     async def _say(self, payload: bytes) -> None:
-        with self._caught_up():
+        with self._acting(ended_is_fine=True):
             self._tell(MessageDirection.CLIENT_TO_SERVER, payload)
         deliver(self._connection, self._link, payload)
 

@@ -18,9 +18,12 @@ from websockets.http11 import Request
 
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.errors import ChannelError
-from debbie_otel.intervention.channel import RestartPlan
+from debbie_otel.intervention.channel import Answer, RestartPlan
 from tests.transports.pairs import TIMEOUT, eventually, gated, legacy_ends, sync_ends
 from tests.transports.scenes import Scene, error, result, silent
+
+OURS = Answer(raw=b'{"jsonrpc": "2.0", "id": 99, "result": {"from": "debbie"}}')
+"""The answer to another request."""
 
 
 class Connected(Scene):
@@ -203,7 +206,7 @@ async def test_an_answer_in_the_servers_place(scene: Connected) -> None:
     await scene.ask(1)
     call, channel = scene.call(1), scene.channel
     channel.hold(call)
-    channel.answer(call, {"from": "debbie"})
+    channel.answer(call, OURS)
     assert await scene.hear() == result(1, {"from": "debbie"})
     await scene.say(result(1))
     await scene.say({"next": 1})
@@ -218,7 +221,7 @@ async def test_a_held_answer_is_never_put_into_a_fragmented_message(scene: Conne
     assert await anext(streaming) == "one"
     call, channel = scene.call(1), scene.channel
     channel.hold(call)
-    channel.answer(call, {"from": "debbie"})
+    channel.answer(call, OURS)
     gate.set()
     assert [piece async for piece in streaming] == ["two", ""]
     await sending

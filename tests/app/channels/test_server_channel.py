@@ -15,7 +15,7 @@ from websockets.asyncio.server import broadcast
 
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.errors import ChannelError
-from debbie_otel.intervention.channel import RestartPlan
+from debbie_otel.intervention.channel import Answer, RestartPlan
 from tests.transports.pairs import (
     TIMEOUT,
     asyncio_ends,
@@ -26,6 +26,9 @@ from tests.transports.pairs import (
     trio_ends,
 )
 from tests.transports.scenes import NEWS, Scene, request, result, silent
+
+OURS = Answer(raw=b'{"jsonrpc": "2.0", "id": 99, "result": {"from": "debbie"}}')
+"""The answer to another request."""
 
 
 class Served(Scene):
@@ -191,7 +194,7 @@ async def test_an_answer_in_the_programs_place_waits_for_a_fragmented_message(
         scene.server.send(gated(gate, '{"in', '": "pieces"}'))
     )
     await eventually(lambda: scene.plain.send_in_progress is not None)
-    scene.channel.answer(call, {"from": "debbie"})
+    scene.channel.answer(call, OURS)
     gate.set()
     await sending
     assert [await scene.hear(), await scene.hear()] == [

@@ -12,18 +12,18 @@ from typing import Any
 
 from websockets.http11 import Request as HttpRequest
 
+from debbie_otel.app.channels.program_channel import Home, ProgramChannel
+from debbie_otel.app.channels.side_session import SideSession
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.app.program_interceptor import SharedInterceptor
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.event_loop import call_on
-from debbie_otel.session.renaming import Renaming
+from debbie_otel.intervention.mediator import SessionNames
 from debbie_otel.transports.addresses import Address, Upstream
 from debbie_otel.transports.program.injection import deliver, inject
 from debbie_otel.transports.program.observed import Observed, split_authority
-from debbie_otel.transports.program.process_channel import Home, ProcessChannel
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.side_session import TapSide
-from debbie_otel.transports.tap.upstream_connection import OwnConnection
+from debbie_otel.transports.tap.upstream_connection import UpstreamConnection
 from debbie_otel.wire.handshake import Handshake
 
 MAX_SIDES = 4
@@ -31,7 +31,7 @@ MAX_SIDES = 4
 _CONNECT_SECONDS = 10.0
 
 
-class ClientChannel(ProcessChannel):
+class ClientChannel(ProgramChannel):
     """A `Channel` for the client's end of a connection of websockets.
 
     Args:
@@ -53,30 +53,25 @@ class ClientChannel(ProcessChannel):
     ) -> None:
         super().__init__(connection, link, interceptor, link.incoming, home)
         self._observe = observe
-        self._sides: set[TapSide] = set()
+        self._sides: set[SideSession] = set()
 
-    async def side(self) -> TapSide:
+    async def side(self) -> SideSession:
         """Open another connection to the server; see `Channel.side`."""
-        self._check_open()
+        with self._acting():
+            handshake = _handshake(getattr(self._connection, "request", None))
         if len(self._sides) >= MAX_SIDES:
             raise ChannelError(f"{MAX_SIDES} side connections are open already")
-        handshake = _handshake(getattr(self._connection, "request", None))
         size = self._interceptor.max_message_size
-        own = await OwnConnection.open(_dialer(self._connection, handshake), handshake, size)
+        dialer = _dialer(self._connection, handshake)
+        upstream = await UpstreamConnection.open(dialer, handshake, size)
         if self._ended is not None:
-            own.abort()
+            upstream.abort()
             raise ChannelError(self._ended)
         observer = self._observe()
         observer.connection.speak(self._model.dialect)
         observer.handshake_received(None, handshake.request_headers)
-        side = TapSide(
-            own,
-            observer,
-            Renaming(),
-            versioned=self._model.versioned,
-            numbered=self._model.numbered,
-            on_end=self._sides.discard,
-        )
+        side = SideSession(upstream, observer, SessionNames(), self._model)
+        side.on_end = self._sides.discard
         self._sides.add(side)
         return side
 

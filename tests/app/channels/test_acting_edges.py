@@ -20,11 +20,11 @@ from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Done, RecoveredFirst
 from debbie_otel.intervention.recovery import EVENTS, RecoveryWatch
 from debbie_otel.session.events import Event, ToolEnded
+from tests.app.channels.test_session_replay import Sessions, open_call, plan, started
 from tests.integration.proxied import config, proxied, raw_upstream, wire
 from tests.integration.test_tool_retry import Flaky, stage, told
 from tests.transports.acting import Scene, asking, hear, notification, request, result, scene, soon
 from tests.transports.raw import TIMEOUT, accept, until
-from tests.transports.tap.test_session_replay import Sessions, open_call, plan, started
 
 ACTING: dict[str, Any] = {"detection": {"enabled": True}}
 
@@ -362,19 +362,35 @@ async def test_a_ping_that_is_answered_beside_a_hung_turn_is_no_recovery(tmp_pat
             assert watch.moved is None
 
 
-async def test_a_client_that_leaves_in_the_midst_of_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["abort", "close frame", "half close"])
+async def test_a_client_that_leaves_in_the_midst_of_a_restart(tmp_path: Path, how: str) -> None:
+    """Its request is not asked again of the new server: the turn would be for no one."""
     agent = Sessions()
     agent.silent.add("initialize")
     async with scene(agent, tmp_path) as stage:
         client = await started(stage)
         await agent.until_heard(0, 2)
-        restarting = asyncio.gather(stage.channel().restart(plan()), return_exceptions=True)
+        restart = stage.channel().restart(plan(open_call(stage)))
+        restarting = asyncio.gather(restart, return_exceptions=True)
         initialize = await agent.until_heard(1, 1)
-        client.transport.abort()
+        sides = stage.channel()._connection
+        if how == "abort":
+            client.transport.abort()
+            await until(lambda: sides.client.transport is None)
+        elif how == "half close":
+            client.transport.write_eof()
+            await until(lambda: stage.channel_count() == 0)
+        else:
+            closing = asyncio.ensure_future(client.close())  # noqa: TID251 - awaited below
+            await until(lambda: sides.upward.close_is_kept)
         await agent.connections[1].send(result(initialize["id"], {}))
-        await soon(restarting)
+        (failed,) = await soon(restarting)
+        assert isinstance(failed, ChannelError)
+        if how == "close frame":
+            await soon(closing)
         await until(lambda: not stage.interceptors())
         await soon(agent.connections[1].wait_closed())
+        assert "more" not in [message.get("method") for message in agent.heard[1]]
         assert not stage.it.tap.dialer.own
         assert not stage.it.tap.active
 

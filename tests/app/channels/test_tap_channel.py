@@ -274,7 +274,7 @@ async def test_a_failure_of_ours_costs_no_message(
         await client.send(request(1, "ask"))
         await hear(client)
         sent = stage.channel().request("ours", {})
-        monkeypatch.setattr(stage.channel()._answers, "decide", lambda payload: 1 // 0)
+        monkeypatch.setattr(stage.channel()._mediator, "server_sent", lambda *_: 1 // 0)
         await client.send(request(2, "ask"))
         seen = [(await hear(client))["id"] for _ in range(2)]
         assert seen == [sent.id, 2]  # the client sees more than it should, but misses nothing
@@ -290,7 +290,7 @@ async def test_under_test_a_failure_of_ours_raises(
             await client.send(request(1, "ask"))
             await hear(client)
             stage.channel().request("ours", {})
-            monkeypatch.setattr(stage.channel()._answers, "decide", lambda payload: 1 // 0)
+            monkeypatch.setattr(stage.channel()._mediator, "server_sent", lambda *_: 1 // 0)
             await hear(client)
 
     with pytest.raises(ExceptionGroup) as caught:

@@ -1,1 +1,0 @@
-"""JSON-RPC routing of injected messages: whose answer is whose, and what is held back."""
