@@ -5,6 +5,8 @@ DebbieError
 │   ├── DialectError       ... namely a dialect's TOML
 │   └── RecordingError     ... namely a recording to replay
 ├── ChannelError           a live session could not be reached, or not acted on
+├── ForeignFileError       the history's file is another program's, or of a later version
+├── RecoveredFirst         the agent went on before a strategy had sent anything
 └── InspectionError        the inspection of one connection cannot go on (never leaves the tap)
 """
 
@@ -48,6 +50,14 @@ class RecordingError(ConfigurationError):
 
 class ChannelError(DebbieError):
     """A session could not be reached or acted on: what and why, in one line."""
+
+
+class ForeignFileError(DebbieError):
+    """A file is sound, but not one that this version may write to."""
+
+
+class RecoveredFirst(DebbieError):  # noqa: N818 - not a failure: the agent was faster
+    """The agent went on by itself before anything was sent."""
 
 
 class InspectionError(DebbieError):

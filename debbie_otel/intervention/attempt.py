@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.errors import RecoveredFirst
 from debbie_otel.intervention.channel import Answer, Channel, Request
 from debbie_otel.intervention.prompts import prompt_for
 from debbie_otel.intervention.recovery import RecoveryWatch
@@ -45,10 +46,6 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     answer: asyncio.Future[Answer] | None = None
     evidence: dict[str, Any] = {}
     undo: Callable[[], None] | None = None
-
-
-class RecoveredFirst(Exception):  # noqa: N818 - no error: the agent was faster
-    """The agent went on by itself before anything was sent."""
 
 
 Settled = Callable[[Session], Awaitable[bool]]

@@ -11,6 +11,7 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -84,14 +85,27 @@ async def run_sandboxed(
 
     """
     name = script.stem if name is None else name
-    # On this thread: a cancellation must not come between the folder and who removes it.
-    folder = TemporaryDirectory(prefix="debbie-script-", ignore_cleanup_errors=True)
+    make = partial(TemporaryDirectory, prefix="debbie-script-", ignore_cleanup_errors=True)
+    making = asyncio.get_running_loop().run_in_executor(None, make)
+    try:
+        await asyncio.shield(making)
+    except asyncio.CancelledError:  # not between the making of the folder and its removal
+        await asyncio.wait([making])
+        await asyncio.to_thread(making.result().cleanup)
+        raise
+    except OSError as error:
+        return _not_started(name, error)
+    folder = making.result()
     try:
         return await _run(script, stdin, settings, name, folder.name)
     except OSError as error:  # no process, no descriptor left: ours, not the script's
-        return ScriptOutcome(name=name, status="failed", errors=f"could not be started: {error}")
+        return _not_started(name, error)
     finally:
         await _finish(asyncio.to_thread(folder.cleanup))
+
+
+def _not_started(name: str, error: OSError) -> ScriptOutcome:
+    return ScriptOutcome(name=name, status="failed", errors=f"could not be started: {error}")
 
 
 async def _finish(coroutine: Any) -> None:

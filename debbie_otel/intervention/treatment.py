@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.errors import ChannelError, FailOpen
-from debbie_otel.intervention.attempt import Done, RecoveredFirst
+from debbie_otel.errors import ChannelError, FailOpen, RecoveredFirst
+from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor
 from debbie_otel.intervention.history import InterventionHistory

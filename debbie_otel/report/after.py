@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from debbie_otel.errors import ConfigurationError
+from debbie_otel.errors import ConfigurationError, ForeignFileError
 from debbie_otel.intervention.history import HistoryStatistics, statistics_of
-from debbie_otel.intervention.history_file import HistoryFile
-from debbie_otel.intervention.history_schema import ForeignFileError
+from debbie_otel.intervention.history_store import HistoryStore
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.analysis import analyze
 from debbie_otel.report.document import Report
@@ -82,7 +81,7 @@ def _read_history(
     if not path.exists():
         return [], None
     try:
-        file = HistoryFile(path, _BUSY, read_only=True)
+        file = HistoryStore(path, _BUSY, read_only=True)
         try:
             records = file.latest(_RECORDS, session_id)
             return records, statistics_of(file.tallies(), file.recoveries(), path)

@@ -25,13 +25,15 @@ from debbie_otel.intervention.channel import Answer, Channel
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.executor import InterventionExecutor, Reach
 from debbie_otel.intervention.history import InterventionHistory
-from debbie_otel.intervention.history_file import HistoryFile
+from debbie_otel.intervention.history_store import HistoryStore
+from debbie_otel.intervention.learning import Tally
 from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
 from debbie_otel.session import events as ev
 from tests.intervention import alerts
-from tests.intervention.attempts import INERT, attempt
+from tests.intervention.attempts import INERT
+from tests.intervention.histories import fill
 from tests.play import SECOND, Play
 from tests.session.test_connection import START
 
@@ -45,13 +47,13 @@ Strategy = Callable[[Attempt], Awaitable[Done | bool | None]]
 class Stage:
     """A live session, an orchestrator, and strategies by name."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, history: InterventionHistory | None = None, **config: Any) -> None:
         settings: dict[str, Any] = {"recovery_timeout": 0.05, "retry_delay": 0.0} | config
         self.play = Play("aiwhisperer")
         self.monitor = DebbieMonitor()
         self.tell(f"{START}\n{HUNG}")
         self.guard = FailOpen()
-        self.history = InterventionHistory(None, HistorySettings(), self.clock)
+        self.history = history or InterventionHistory(None, HistorySettings(), self.clock)
         self.events: list[InterventionEvent] = []
         self.news = asyncio.Event()
         self.config = InterventionConfig(**settings)
@@ -155,42 +157,31 @@ def told(record: InterventionRecord) -> str:
 # -- the event loop and the disk ------------------------------------------------------------------
 
 
-class OffTheLoop(threading.Event):
-    """Must not be waited for by the thread that made it, on which connections live."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop_thread = threading.get_ident()
-        self.asked = threading.Event()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        assert threading.get_ident() != self.loop_thread, "the event loop waits for a disk"
-        self.asked.set()
-        return super().wait(timeout)
-
-
-async def test_the_event_loop_does_not_wait_for_a_history_that_is_being_checked(
+async def test_the_event_loop_does_not_wait_for_what_the_history_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked = threading.Event()
-    monkeypatch.setattr(HistoryFile, "check", lambda _: checked.wait(10) or None)
-    stage = Stage(order="learned")
-    history = InterventionHistory(tmp_path / "h.sqlite3", HistorySettings(), stage.clock)
-    history._writer.opened = waited = OffTheLoop()
-    stage.orchestrator._treatment.history = history
-    history.add(attempt())  # has the file opened, and checked
+    read, asked, loop_thread = threading.Event(), threading.Event(), threading.get_ident()
+    tallies = HistoryStore.tallies
+
+    def slow(store: HistoryStore) -> list[Tally]:
+        assert threading.get_ident() != loop_thread, "the event loop waits for a disk"
+        asked.set()
+        assert read.wait(10)
+        return tallies(store)
+
+    fill(tmp_path / "h.sqlite3", 1)
+    monkeypatch.setattr(HistoryStore, "tallies", slow)
+    history = InterventionHistory(tmp_path / "h.sqlite3", HistorySettings(), lambda: 0)
+    stage = Stage(history, order="learned")
     stage.helps("a")
     stage.helps("b")
     await stage.take("a", "b")
-    assert history.session("s1") != []  # what is in memory, at once
-    assert history.statistics().total.attempts == 1
-    # The learned order is asked for on another thread.
-    assert await asyncio.to_thread(waited.asked.wait, 5)
+    assert await asyncio.to_thread(asked.wait, 5)
     assert stage.tried == []
-    checked.set()
+    read.set()
     await stage.settle()
     assert len(stage.tried) == 1
-    await asyncio.to_thread(history.close)
+    await asyncio.to_thread(stage.history.close)
 
 
 # -- order, rounds, ends --------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-"""The history's SQLite file: opening, writing, reading.
+"""The history's SQLite file: opening, writing, reading, and what to do where it is damaged.
 
 WAL, so that readers and writers of several processes do not wait for each other. `synchronous` is
 NORMAL: what has been committed survives the end of the process, however it ends; a power failure
 may cost the last few commits but damages nothing. FULL would have every commit wait for the disk,
 for records that are worth less than that.
-Sources: SQLite documentation, "Write-Ahead Logging", "PRAGMA synchronous".
+
+Everything here blocks, and is called on threads that may wait, never on the event loop.
+Sources: SQLite documentation, "Write-Ahead Logging", "PRAGMA synchronous", "How To Corrupt".
 """
 
 from __future__ import annotations
@@ -12,22 +14,67 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from debbie_otel.intervention.history_schema import check_owner, migrate, transaction
+from debbie_otel.errors import ForeignFileError
 from debbie_otel.intervention.learning import Tally
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+
+if sys.platform != "win32":
+    import fcntl
+
+PROBLEMS = (sqlite3.Error, OSError, ForeignFileError)
+"""What may go wrong with the file."""
 
 _FIELDS = InterventionRecord.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 
+APPLICATION_ID = 0x44454242  # "DEBB": whose database it is, in SQLite's header
 
-class HistoryFile:
-    """An open history file. Its methods block, and raise sqlite3.Error.
+
+def _tally(row: str, by: int) -> str:
+    values = f"{row}.strategy, {row}.alert_type, {row}.agent, {row}.result, {by}"
+    return f"""
+        INSERT INTO tallies VALUES ({values}) ON CONFLICT (strategy, alert_type, agent, result)
+            DO UPDATE SET count = count + excluded.count;
+        DELETE FROM tallies WHERE count = 0;
+    """  # noqa: S608 - our own words
+
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE attempts (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, session_id TEXT NOT NULL,
+            agent TEXT NOT NULL, dialect TEXT NOT NULL, alert_type TEXT NOT NULL,
+            alert_message TEXT NOT NULL, strategy TEXT NOT NULL, attempt INTEGER NOT NULL,
+            started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL, result TEXT NOT NULL,
+            reason TEXT NOT NULL, detail TEXT NOT NULL, recovery_seconds REAL,
+            evidence TEXT NOT NULL
+        )""",
+        "CREATE INDEX attempts_by_session ON attempts (session_id, ended_ns)",
+        "CREATE INDEX attempts_by_time ON attempts (ended_ns)",
+        "CREATE INDEX attempts_recovered ON attempts (ended_ns, recovery_seconds)"
+        " WHERE recovery_seconds IS NOT NULL",
+        # Rates are asked for at every alert: they must not cost a walk through all attempts.
+        """CREATE TABLE tallies (
+            strategy TEXT, alert_type TEXT, agent TEXT, result TEXT, count INTEGER NOT NULL,
+            PRIMARY KEY (strategy, alert_type, agent, result)
+        ) WITHOUT ROWID""",
+        f"CREATE TRIGGER added AFTER INSERT ON attempts BEGIN {_tally('new', 1)} END",
+        f"CREATE TRIGGER deleted AFTER DELETE ON attempts BEGIN {_tally('old', -1)} END",
+    ),
+)
+"""Statements by version: entry N leads from `user_version` N to N + 1. Only ever appended to."""
+
+
+class HistoryStore:
+    """An open history file; its methods raise sqlite3.Error.
 
     Args:
         path: Of the file; made, private, with its folder if it is missing.
@@ -36,7 +83,7 @@ class HistoryFile:
 
     Raises:
         OSError: The folder or the file cannot be made.
-        sqlite3.Error: It cannot be opened; see `history_damage.is_corrupt`.
+        sqlite3.Error: It cannot be opened; see `is_corrupt`.
         ForeignFileError: It is another program's, or a later version's.
 
     """
@@ -149,13 +196,13 @@ def _connect(path: Path, busy_timeout: float, *, read_only: bool) -> sqlite3.Con
         # SQLite gives its other files the mode of this one. Never opened where it exists: to close
         # it would end the locks of every other connection of this process.
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     mode = "ro" if read_only else "rw"
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         timeout=busy_timeout,
         isolation_level=None,
-        check_same_thread=False,  # the history's lock sees to it
+        check_same_thread=False,  # a lock of the history keeps threads apart
         uri=True,
     )
 
@@ -186,3 +233,98 @@ def _record(row: tuple[Any, ...]) -> InterventionRecord:
     values["result"] = InterventionResult(values["result"])
     values["evidence"] = msgspec.json.decode(values["evidence"])
     return InterventionRecord(**values)
+
+
+# -- schema --------------------------------------------------------------------------------------
+
+
+def check_owner(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise ForeignFileError for a file that is another program's, or a later version's."""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if owner != APPLICATION_ID and (owner or tables):
+        raise ForeignFileError(f"{path} is a database of another program")
+    if version > len(MIGRATIONS):
+        raise ForeignFileError(f"{path} is of a later version ({version})")
+
+
+def migrate(
+    connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> None:
+    """Bring a file's schema up to date, in one transaction."""
+    if _version(connection) >= len(migrations):
+        return
+    with transaction(connection):
+        for number in range(_version(connection), len(migrations)):  # another may have been first
+            for statement in migrations[number]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit what is done within, or nothing of it."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the error that led here is the one to tell
+            connection.execute("ROLLBACK")
+        raise
+
+
+# -- damage --------------------------------------------------------------------------------------
+
+
+def is_corrupt(error: Exception) -> bool:
+    """Whether an error means that the file is damaged, or no SQLite file at all."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return "malformed" in str(error)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def move_aside(path: Path, time_ns: int) -> Path | None:
+    """Rename a damaged file with what belongs to it; None if another process has just done so.
+
+    Whoever holds the lock on the damaged file itself looks whether it is still at its path. No
+    connection to it may be open here: its locks would end with ours.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        if sys.platform != "win32":  # where an open file cannot be renamed in any case
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if path.stat().st_ino != os.fstat(handle).st_ino:
+                return None
+        except FileNotFoundError:
+            return None
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time_ns / 1e9))
+        aside = _free(path, f"{path.name}.corrupt-{stamp}")
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    finally:
+        os.close(handle)
+    return aside
+
+
+def _free(path: Path, name: str) -> Path:
+    """Return a name in the folder that is not taken."""
+    candidate, number = path.with_name(name), 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{name}.{number}"), number + 1
+    return candidate

@@ -1,4 +1,4 @@
-"""A history file that is damaged: told, moved aside once, and begun anew."""
+"""The history's file: its schema, and what happens where it is damaged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from debbie_otel.intervention.history_damage import move_aside
+from debbie_otel.intervention.history_store import HistoryStore, migrate, move_aside
+from debbie_otel.intervention.records import InterventionRecord
 from tests.intervention.attempts import BEGIN, attempt
-from tests.intervention.test_history import LIMIT, Open, fill, opened, path
-
-__all__ = ["opened", "path"]  # fixtures
+from tests.intervention.histories import LIMIT, Open, fill
 
 
 def damage_all(path: Path) -> None:
@@ -116,3 +116,30 @@ def test_a_second_damaged_file_of_the_same_second_has_a_name_of_its_own(path: Pa
         assert aside is not None
         names.append(aside.name)
     assert names[1] == names[0] + ".2"
+
+
+# -- schema --------------------------------------------------------------------------------------
+
+
+def test_the_file_holds_the_fields_of_a_record_and_nothing_else(path: Path) -> None:
+    fill(path, 1)
+    connection = sqlite3.connect(path)
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(attempts)")}
+    connection.close()
+    fields = {field.name for field in msgspec.structs.fields(InterventionRecord)}
+    assert columns == fields | {"number"}
+
+
+def test_migrations_go_on_from_where_a_file_is(path: Path) -> None:
+    fill(path, 3)
+    file = HistoryStore(path, 1.0)
+    sql = file._connection.execute
+    steps = (("unused",), ("ALTER TABLE attempts ADD COLUMN note TEXT DEFAULT 'none'",))
+    migrate(file._connection, steps)
+    assert sql("SELECT note FROM attempts").fetchall() == [("none",)] * 3
+    migrate(file._connection, steps)  # nothing is left to do
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(file._connection, (*steps, ("CREATE TABLE more (x)", "nonsense")))
+    assert sql("PRAGMA user_version").fetchone() == (2,)
+    assert "more" not in {name for (name,) in sql("SELECT name FROM sqlite_schema")}
+    file.close()
