@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from debbie_otel.session import rules as effects
+from debbie_otel.session import rules as roles
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.paths import Fields
 from debbie_otel.session.dialect.schema import Role, Rule
@@ -27,8 +27,8 @@ from debbie_otel.session.events import (
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType
 from debbie_otel.session.model import NO_ID, Call, Outcome, TraceContext, Turn
 from debbie_otel.session.pending import Pending, PendingCalls
-from debbie_otel.session.rules import Scene
-from debbie_otel.session.session import MAX_CONTENT, Session
+from debbie_otel.session.rules import MessageContext
+from debbie_otel.session.session import MAX_CONTENT, Session, ToolReport
 from debbie_otel.wire.direction import MessageDirection
 
 MAX_PARAMS = 65_536
@@ -256,7 +256,6 @@ class Connection:
                     call.direction,
                     out,
                     call=call,
-                    trace=call.trace,
                     text=fields.text(rule.text),
                 )
             elif rule.role == "tool":
@@ -265,11 +264,12 @@ class Connection:
                 call.tool = session.tool_seen(
                     entry.tool_key,
                     call.started_ns,
+                    ToolReport(
+                        name=fields.text(rule.name) or rule.default_name,
+                        turn=call.turn,
+                        arguments=fields.gather(rule.arguments),
+                    ),
                     out,
-                    name=fields.text(rule.name) or rule.default_name,
-                    tool_id=None,
-                    turn=call.turn,
-                    arguments=fields.gather(rule.arguments),
                 )
                 if call.tool is not None:
                     call.tool.is_call = True
@@ -293,10 +293,10 @@ class Connection:
         if self.dialect.kept:
             self._keep(message)
         self._count(message, session, turn, seen, out)
-        scene = Scene(self.key, message, fields, session, turn, out, self._replays > 0)
+        context = MessageContext(self.key, message, fields, session, turn, out, self._replays > 0)
         stream = _of_role("stream", rules)
         if stream is not None:
-            effects.chunk(stream, scene)
+            roles.chunk(stream, context)
             return
         part = _of_role("part_of", rules)
         asked = _ASKED[message.direction]
@@ -304,20 +304,20 @@ class Connection:
         out.append(NotificationSeen(session.info, now, message, turn, call))
         for rule in rules:
             if rule.role in ("cancel_call", "resolve_call"):
-                self._settle(rule, scene)
-            elif (effect := effects.ON_NOTIFICATION.get(rule.role)) is not None:
-                effect(rule, scene)
+                self._settle(rule, context)
+            elif (apply := roles.ON_NOTIFICATION.get(rule.role)) is not None:
+                apply(rule, context)
 
-    def _settle(self, rule: Rule, scene: Scene) -> None:
+    def _settle(self, rule: Rule, context: MessageContext) -> None:
         """End a request of the notification's sender that will get no answer."""
-        call_id = scene.fields.request_id(rule.id)
-        entry = self._pending.take(scene.message.direction, call_id)
+        call_id = context.fields.request_id(rule.id)
+        entry = self._pending.take(context.message.direction, call_id)
         if entry is not None:
             cancelled = rule.role == "cancel_call"
             outcome = Outcome.CANCELLED if cancelled else Outcome.COMPLETED
             if cancelled:
                 self._pending.remember_cancelled(entry.call)
-            self._end_call(entry, scene.message.time_ns, outcome, scene.out)
+            self._end_call(entry, context.message.time_ns, outcome, context.out)
 
     def _stray(
         self, message: InterceptedMessage, out: list[Event], cancelled: str | None = None
@@ -391,12 +391,12 @@ class Connection:
             call.error_type = failed.error_type
         else:
             self._begin_session(entry, rules, fields, now, out)
-        scene = Scene(self.key, message, fields, entry.session, call.turn, out)
+        context = MessageContext(self.key, message, fields, entry.session, call.turn, out)
         for rule in rules:
             if rule.role == "tool" and call.tool is not None:
                 call.tool.result = fields.gather(rule.result)
-            elif (effect := effects.ON_SUCCESS.get(rule.role)) is not None:
-                effect(rule, scene)
+            elif (apply := roles.ON_SUCCESS.get(rule.role)) is not None:
+                apply(rule, context)
         outcome = Outcome.COMPLETED if failed is None else Outcome.FAILED
         self._end_call(entry, now, outcome, out, fields, rules)
         for rule in rules:

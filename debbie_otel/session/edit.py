@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -77,6 +77,21 @@ def rename_strings(payload: bytes, paths: Sequence[str], names: Mapping[str, str
                 if name is not None and (new := names.get(name)) is not None and new != name:
                     changes[span] = _encode(new)
     return _replaced(payload, sorted(changes.items())) if changes else payload
+
+
+def change_string(value: bytes | msgspec.Raw, path: str, change: Callable[[str], str]) -> bytes:
+    """Return a JSON value with the string at a path in it (`prompt.0.text`) changed.
+
+    Raises:
+        LookupError: There is no string at that path.
+
+    """
+    text = bytes(value)
+    found = [(span, _text(text, span)) for span in _find(text, path.split("."))]
+    changes = [(span, _encode(change(old))) for span, old in found if old is not None]
+    if not changes:
+        raise LookupError(path)
+    return _replaced(text, changes)
 
 
 def members_of_batch(payload: bytes) -> list[bytes]:

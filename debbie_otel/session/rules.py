@@ -1,7 +1,4 @@
-"""What the rules of a dialect do to a session: one function a role.
-
-`Scene` is a message with all that has been found out about it.
-"""
+"""What the rules of a dialect do to a session: one function a role."""
 
 from __future__ import annotations
 
@@ -10,19 +7,26 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.session.dialect.paths import Fields, as_text, descend
+from debbie_otel.session.dialect.paths import (
+    Fields,
+    as_list,
+    as_text,
+    first_at,
+    gather_at,
+    value_at,
+)
 from debbie_otel.session.dialect.schema import Rule
 from debbie_otel.session.events import ErrorReported, Event
 from debbie_otel.session.message import InterceptedMessage
 from debbie_otel.session.model import Outcome, Turn
-from debbie_otel.session.session import Session
+from debbie_otel.session.session import Session, ToolReport
 
-Effect = Callable[[Rule, "Scene"], None]
+Effect = Callable[[Rule, "MessageContext"], None]
 _MAX_DURATION_MS = 1e11  # three years
 
 
-class Scene(msgspec.Struct, frozen=True, eq=False):
-    """A message, where it belongs, and where its events go.
+class MessageContext(msgspec.Struct, frozen=True, eq=False):
+    """A message, where it belongs, and the list that its events are appended to.
 
     Attributes:
         connection: Key of the connection.
@@ -43,37 +47,33 @@ class Scene(msgspec.Struct, frozen=True, eq=False):
     replaying: bool = False
 
 
-def chunk(rule: Rule, scene: Scene) -> None:
+def chunk(rule: Rule, context: MessageContext) -> None:
     """Add a chunk to its stream."""
-    fields, message = scene.fields, scene.message
-    kind = "history" if scene.replaying else rule.kind
-    scene.session.chunk(
-        (scene.connection, kind, fields.text(rule.key) or ""),
-        message.time_ns,
-        message.size,
-        fields.text(rule.text) or "",
-        scene.out,
-        method=message.method or "",
-        kind=kind,
-        direction=message.direction,
-        turn=scene.turn,
+    fields = context.fields
+    kind = "history" if context.replaying else rule.kind
+    context.session.chunk(
+        (context.connection, kind, fields.text(rule.key) or ""),
+        context.message,
+        context.out,
+        turn=context.turn,
+        text=fields.text(rule.text) or "",
         total=rule.mode == "total",
         final=bool(rule.final) and fields.holds(rule.final),
     )
 
 
-def stream_end(rule: Rule, scene: Scene) -> None:
+def stream_end(rule: Rule, context: MessageContext) -> None:
     """End the stream of an item that is complete."""
-    item = scene.fields.text(rule.key)
+    item = context.fields.text(rule.key)
     if item is not None:
-        scene.session.item_ended(item, scene.message.time_ns, scene.out)
+        context.session.item_ended(item, context.message.time_ns, context.out)
 
 
-def turn_ended(rule: Rule, scene: Scene) -> None:
+def turn_ended(rule: Rule, context: MessageContext) -> None:
     """End the turn that a notification names; of one that is not open it says nothing new."""
-    fields, session = scene.fields, scene.session
+    fields, session = context.fields, context.session
     turn_id = fields.text(rule.id)
-    turn = scene.turn if turn_id is None else session.open_turn_of(turn_id)
+    turn = context.turn if turn_id is None else session.open_turn_of(turn_id)
     if turn is None:
         return
     outcome = rule.outcomes.get(fields.text(rule.status) or "", Outcome.COMPLETED)
@@ -82,89 +82,82 @@ def turn_ended(rule: Rule, scene: Scene) -> None:
     session.info.errors += failed
     session.end_turn(
         turn,
-        scene.message.time_ns,
+        context.message.time_ns,
         outcome,
-        scene.out,
+        context.out,
         error_type=rule.error_type if failed else None,
         error_message=(fields.text(rule.error_message) or "") if failed else "",
     )
 
 
-def tool(rule: Rule, scene: Scene) -> None:
+def tool(rule: Rule, context: MessageContext) -> None:
     """Start, update or end a tool; replayed history runs none."""
-    if scene.replaying:
+    if context.replaying:
         return
-    fields, session, now = scene.fields, scene.session, scene.message.time_ns
+    fields, session, now = context.fields, context.session, context.message.time_ns
     tool_id = fields.text(rule.id)
     name = fields.text(rule.name) or rule.default_name
     status = fields.text(rule.status)
-    duration = fields.first(rule.duration_ms)
-    session.start(now, scene.out)
-    session.tool_seen(
-        tool_id or f"\0{name}",
-        now,
-        scene.out,
+    report = ToolReport(
         name=name,
-        tool_id=tool_id,
+        id=tool_id,
         kind=fields.text(rule.tool_kind),
-        turn=scene.turn,
+        turn=context.turn,
         arguments=fields.gather(rule.arguments),
         result=fields.gather(rule.result),
         outcome=rule.outcome if status is None else rule.outcomes.get(status),
         error_type=rule.error_type,
-        duration_ns=_nanoseconds(duration),
+        duration_ns=_nanoseconds(fields.first(rule.duration_ms)),
     )
+    session.start(now, context.out)
+    session.tool_seen(tool_id or f"\0{name}", now, report, context.out)
 
 
-def tools_reported(rule: Rule, scene: Scene) -> None:
+def tools_reported(rule: Rule, context: MessageContext) -> None:
     """Count the executions that a response lists."""
-    entries = scene.fields.get(rule.list, None)
-    for entry in entries if isinstance(entries, list) else []:
-        scene.session.tool_reported(
-            scene.message.time_ns,
-            scene.out,
-            name=as_text(_within(entry, rule.name)) or rule.default_name,
-            tool_id=as_text(_within(entry, rule.id)),
-            turn=scene.turn,
-            arguments=_within(entry, rule.arguments),
+    for entry in _listed(rule, context):
+        report = ToolReport(
+            name=as_text(first_at(entry, rule.name)) or rule.default_name,
+            id=as_text(first_at(entry, rule.id)),
+            turn=context.turn,
+            arguments=gather_at(entry, rule.arguments),
         )
+        context.session.tool_reported(context.message.time_ns, report, context.out)
 
 
-def tool_list(rule: Rule, scene: Scene) -> None:
+def tool_list(rule: Rule, context: MessageContext) -> None:
     """Learn which tools may be called again."""
-    entries = scene.fields.get(rule.list, None)
-    paths = [rule.repeatable] if isinstance(rule.repeatable, str) else rule.repeatable
     names = [
         name
-        for entry in (entries if isinstance(entries, list) else [])
-        if any(descend(entry, path) is True for path in paths)
-        and (name := as_text(_within(entry, rule.name))) is not None
+        for entry in _listed(rule, context)
+        if any(value_at(entry, path) is True for path in as_list(rule.repeatable))
+        and (name := as_text(first_at(entry, rule.name))) is not None
     ]
     if names:
-        scene.session.tools_listed(scene.message.time_ns, names, scene.out)
+        context.session.tools_listed(context.message.time_ns, names, context.out)
 
 
-def usage(rule: Rule, scene: Scene) -> None:
+def usage(rule: Rule, context: MessageContext) -> None:
     """Count tokens."""
-    tokens = [scene.fields.first(path) for path in (rule.input_tokens, rule.output_tokens)]
+    tokens = [context.fields.first(path) for path in (rule.input_tokens, rule.output_tokens)]
     counts = [n if isinstance(n, int) and 0 <= n < 2**53 else 0 for n in tokens]
-    scene.session.usage(
-        scene.message.time_ns,
+    context.session.usage(
+        context.message.time_ns,
         (counts[0], counts[1]),
-        scene.out,
-        turn=scene.turn,
+        context.out,
+        turn=context.turn,
         total=rule.mode == "total",
     )
 
 
-def error(rule: Rule, scene: Scene) -> None:
+def error(rule: Rule, context: MessageContext) -> None:
     """Tell of an error that is no response."""
-    fields = scene.fields
-    scene.out.append(
+    fields = context.fields
+    context.out.append(
         ErrorReported(
-            scene.session.info,
-            scene.message.time_ns,
-            scene.turn,
+            context.session.info,
+            context.message.time_ns,
+            context.turn,
             rule.error_type,
             fields.text(rule.error_message) or "",
             fields.first(rule.will_retry) is True,
@@ -172,11 +165,11 @@ def error(rule: Rule, scene: Scene) -> None:
     )
 
 
-def agent(rule: Rule, scene: Scene) -> None:
+def agent(rule: Rule, context: MessageContext) -> None:
     """Learn the agent's name or id."""
-    info = scene.session.info
-    info.agent = scene.fields.text(rule.name) or info.agent
-    info.agent_id = scene.fields.text(rule.id) or info.agent_id
+    info = context.session.info
+    info.agent = context.fields.text(rule.name) or info.agent
+    info.agent_id = context.fields.text(rule.id) or info.agent_id
 
 
 def _nanoseconds(milliseconds: Any) -> int | None:
@@ -186,11 +179,9 @@ def _nanoseconds(milliseconds: Any) -> int | None:
     return None
 
 
-def _within(entry: Any, paths: str | list[str] | dict[str, str]) -> Any:
-    if isinstance(paths, dict):
-        return {name: descend(entry, path) for name, path in paths.items()}
-    choices = [paths] if isinstance(paths, str) else paths
-    return next((found for path in choices if (found := descend(entry, path)) is not None), None)
+def _listed(rule: Rule, context: MessageContext) -> list[Any]:
+    entries = context.fields.get(rule.list, None)
+    return entries if isinstance(entries, list) else []
 
 
 ON_NOTIFICATION: dict[str, Effect] = {

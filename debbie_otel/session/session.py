@@ -11,6 +11,8 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from debbie_otel.session.events import (
     Event,
     SessionEnded,
@@ -24,9 +26,10 @@ from debbie_otel.session.events import (
     TurnStarted,
     UsageReported,
 )
-from debbie_otel.session.model import Call, Outcome, SessionInfo, Stream, Tool, TraceContext, Turn
+from debbie_otel.session.model import Call, Outcome, SessionInfo, Stream, Tool, Turn
 
 if TYPE_CHECKING:
+    from debbie_otel.session.message import InterceptedMessage
     from debbie_otel.wire.direction import MessageDirection
 
 MAX_OPEN = 256
@@ -43,6 +46,30 @@ MAX_PAST_TURNS = 8
 
 MAX_PAST_CONTENT = 1024
 """characters of either side's words."""
+
+
+class ToolReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message says of a tool; None for what it does not say.
+
+    Attributes:
+        id: The tool call's id on the wire.
+        kind: The dialect's word for the kind of tool.
+        turn: The turn that it runs in.
+        outcome: How it has ended; None while it runs.
+        error_type: As `error.type` of OpenTelemetry, where it has failed.
+        duration_ns: How long it ran, where the wire tells.
+
+    """
+
+    name: str
+    id: str | None = None
+    kind: str | None = None
+    turn: Turn | None = None
+    arguments: Any = None
+    result: Any = None
+    outcome: Outcome | None = None
+    error_type: str | None = None
+    duration_ns: int | None = None
 
 
 class Session:
@@ -145,7 +172,6 @@ class Session:
         *,
         call: Call | None = None,
         turn_id: str | None = None,
-        trace: TraceContext | None = None,
         text: str | None = None,
     ) -> Turn:
         """Open a turn; the session starts with it if it had not."""
@@ -161,7 +187,7 @@ class Session:
             direction=direction,
             id=turn_id,
             call=call,
-            trace=trace,
+            trace=None if call is None else call.trace,
             input=None if text is None else text[:MAX_CONTENT],
         )
         self._turns.append(turn)
@@ -221,55 +247,31 @@ class Session:
     # -- tools --------------------------------------------------------------------------------
 
     def tool_seen(
-        self,
-        key: str,
-        time_ns: int,
-        out: list[Event],
-        *,
-        name: str,
-        tool_id: str | None,
-        kind: str | None = None,
-        turn: Turn | None = None,
-        arguments: Any = None,
-        result: Any = None,
-        outcome: Outcome | None = None,
-        error_type: str | None = None,
-        duration_ns: int | None = None,
+        self, key: str, time_ns: int, report: ToolReport, out: list[Event]
     ) -> Tool | None:
-        """Start, update or end the tool known by `key`; only changed facts need be given."""
+        """Start, update or end the tool known by `key`; None if it had ended before."""
         tool = self._tools.get(key)
         if tool is None:
             if key in self._past_tools:
                 return None
-            started = time_ns if duration_ns is None else time_ns - duration_ns
-            tool = self._new_tool(name, started, tool_id, turn)
-            tool.kind, tool.arguments = kind, arguments
+            started = time_ns if report.duration_ns is None else time_ns - report.duration_ns
+            tool = self._new_tool(started, report)
             if len(self._tools) >= MAX_OPEN:
                 self._finish_tool(next(iter(self._tools)), time_ns, Outcome.ABORTED, "evicted", out)
             self._tools[key] = tool
             self._break_streams(time_ns, out)
             out.append(ToolStarted(self.info, time_ns, tool))
-        elif arguments is not None:
-            tool.arguments = arguments
-        if result is not None:
-            tool.result = result
-        if outcome is not None:
-            self._finish_tool(key, time_ns, outcome, error_type, out)
+        elif report.arguments is not None:
+            tool.arguments = report.arguments
+        if report.result is not None:
+            tool.result = report.result
+        if report.outcome is not None:
+            self._finish_tool(key, time_ns, report.outcome, report.error_type, out)
         return tool
 
-    def tool_reported(
-        self,
-        time_ns: int,
-        out: list[Event],
-        *,
-        name: str,
-        tool_id: str | None,
-        turn: Turn | None,
-        arguments: Any,
-    ) -> None:
+    def tool_reported(self, time_ns: int, report: ToolReport, out: list[Event]) -> None:
         """Count an execution that the wire tells of only afterwards, and without times."""
-        tool = self._new_tool(name, time_ns, tool_id, turn)
-        tool.arguments = arguments
+        tool = self._new_tool(time_ns, report)
         tool.reported = True
         tool.ended_ns = time_ns
         tool.outcome = Outcome.COMPLETED
@@ -282,11 +284,20 @@ class Session:
         if key in self._tools:
             self._finish_tool(key, time_ns, outcome, error_type, out)
 
-    def _new_tool(self, name: str, started_ns: int, tool_id: str | None, turn: Turn | None) -> Tool:
+    def _new_tool(self, started_ns: int, report: ToolReport) -> Tool:
+        turn = report.turn
         self.info.tools += 1
         if turn is not None:
             turn.tools += 1
-        return Tool(session=self.info, name=name, started_ns=started_ns, id=tool_id, turn=turn)
+        return Tool(
+            session=self.info,
+            name=report.name,
+            started_ns=started_ns,
+            id=report.id,
+            kind=report.kind,
+            turn=turn,
+            arguments=report.arguments,
+        )
 
     def _finish_tool(
         self, key: str, time_ns: int, outcome: Outcome, error_type: str | None, out: list[Event]
@@ -315,34 +326,27 @@ class Session:
     def chunk(
         self,
         key: tuple[str, str, str],
-        time_ns: int,
-        size: int,
-        text: str,
+        message: InterceptedMessage,
         out: list[Event],
         *,
-        method: str,
-        kind: str,
-        direction: MessageDirection,
         turn: Turn | None,
+        text: str,
         total: bool = False,
         final: bool = False,
     ) -> None:
-        """Add a chunk to its run; a chunk of another kind ends the runs of its connection.
+        """Add a chunk to its stream; a chunk of another kind ends the streams of its connection.
 
         Args:
             key: Connection, kind, and what else tells streams apart.
-            time_ns: When.
-            size: Bytes of the message.
+            message: The notification that carries the chunk.
+            out: Gets the events.
+            turn: Its turn.
             text: What the chunk says; all so far if `total`.
-            out: Where events go.
-            method: Of the message.
-            kind: Of the stream.
-            direction: Of the message.
-            turn: It belongs to.
             total: Whether `text` repeats what was said before.
-            final: Whether it is the last of its run.
+            final: Whether it is the last of its stream.
 
         """
+        time_ns, kind = message.time_ns, key[1]
         stream = self._streams.get(key)
         if stream is not None and turn is not None and stream.turn is not turn:
             self._end_stream(key, time_ns, out)
@@ -352,16 +356,16 @@ class Session:
                 self._end_stream(other, time_ns, out)
             stream = self._streams[key] = Stream(
                 session=self.info,
-                method=method,
+                method=message.method or "",
                 kind=kind,
-                direction=direction,
+                direction=message.direction,
                 first_ns=time_ns,
                 last_ns=time_ns,
                 turn=turn,
                 since_ns=None if turn is None else turn.started_ns,
             )
         stream.count += 1
-        stream.bytes += size
+        stream.bytes += message.size
         stream.longest_gap_ns = max(stream.longest_gap_ns, time_ns - stream.last_ns)
         stream.last_ns = time_ns
         if total:

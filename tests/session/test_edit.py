@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debbie_otel.session.edit import (
+    change_string,
     members_of_batch,
     raw_value,
     rename_strings,
@@ -99,6 +100,16 @@ def test_other_values_at_the_path_and_equal_strings_elsewhere_stay() -> None:
     assert rename_strings(payload, ["params.id.0"], {"a": "z"}) == payload.replace(
         b'["a"]', b'["z"]'
     )
+
+
+def test_a_string_changes_in_its_place() -> None:
+    params = b'{"prompt":[{"type":"text","text":"g\\u006f"}],"x":1.10, "y":[NaN] }'
+    assert change_string(params, "prompt.0.text", str.upper) == params.replace(
+        b'"g\\u006f"', b'"GO"'
+    )
+    for path in ("prompt.1.text", "prompt.a", "prompt.0", "x", "none.text", ""):
+        with pytest.raises(LookupError):
+            change_string(params, path, str.upper)
 
 
 def test_names_that_are_swapped_do_not_change_twice() -> None:

@@ -12,7 +12,8 @@ from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.intervention.channel import RestartPlan
 from debbie_otel.intervention.prompts import summary
-from debbie_otel.session.dialect.templates import Act, RestartSpec, fill, rewritten
+from debbie_otel.session.dialect.templates import Act, RestartSpec, fill
+from debbie_otel.session.edit import change_string
 from debbie_otel.session.model import Call
 
 
@@ -139,9 +140,12 @@ def _request(
         words = attempt.dialect.turn_rules[turn_call.method].text
         path = words if isinstance(words, str) else next(iter(words), "")
         with contextlib.suppress(LookupError):
-            return turn_call.method, rewritten(
-                turn_call.params, path, lambda asked: _joined(before, asked, text)
+            changed = change_string(
+                turn_call.params,
+                path.removeprefix("params."),
+                lambda asked: _joined(before, asked, text),
             )
+            return turn_call.method, msgspec.Raw(changed)
         return turn_call.method, turn_call.params
     said = attempt.say(_joined(before, text or attempt.prompt()), busy=False)
     return None if said is None else (said[0].method, said[1])

@@ -54,7 +54,7 @@ class Fields:
         if (isinstance(value, int | str) and not isinstance(value, bool)) or value is None:
             found: JsonRpcId = value
             return found
-        for path in [paths] if isinstance(paths, str) else paths:  # no double has all its digits
+        for path in as_list(paths):  # no double has all its digits
             raw = raw_value(self._message.payload, path)
             if raw is not None and raw != b"null":
                 return id_of(raw)
@@ -118,9 +118,30 @@ CONDITION_WORDS = {
 """What each word of a condition tells of a value."""
 
 
-def descend(value: Any, path: str, missing: Any = None) -> Any:
+def value_at(value: Any, path: str, missing: Any = None) -> Any:
     """Follow a dotted path through objects and arrays."""
     return _follow(_keys(path), value, missing)
+
+
+def first_at(value: Any, paths: Paths) -> Any:
+    """Return the first value on the paths that is there and not null; else None."""
+    for path in as_list(paths):
+        found = value_at(value, path)
+        if found is not None:
+            return found
+    return None
+
+
+def gather_at(value: Any, paths: Paths | dict[str, str]) -> Any:
+    """Return a value, or for a table of paths an object of all of them."""
+    if isinstance(paths, dict):
+        return {name: value_at(value, path) for name, path in paths.items()}
+    return first_at(value, paths)
+
+
+def as_list(paths: Paths) -> list[str]:
+    """Return the paths of a field that takes one or several."""
+    return [paths] if isinstance(paths, str) else paths
 
 
 # The paths are those of dialects: few, and every message is asked for several.
@@ -151,11 +172,7 @@ def _follow(keys: tuple[str, ...], value: Any, missing: Any) -> Any:
 def params_at(params: msgspec.Raw | None, paths: Paths) -> Any:
     """Return the first value of a request's `params` that is there and not null; else None."""
     value = None if params is None else loads(params)
-    for path in [paths] if isinstance(paths, str) else paths:
-        found = descend(value, path.removeprefix("params."))
-        if found is not None:
-            return found
-    return None
+    return first_at({"params": value}, paths)
 
 
 def as_text(value: Any) -> str | None:

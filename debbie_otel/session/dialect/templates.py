@@ -8,12 +8,9 @@ the wire can change what a message means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
-
-from debbie_otel.session.message import loads
 
 WORDS = frozenset({"$session", "$turn", "$text", "$call"})
 
@@ -82,28 +79,6 @@ def fill(template: Any, facts: dict[str, Any]) -> Any:
     if isinstance(template, list):
         return [fill(value, facts) for value in template]
     return template
-
-
-def rewritten(params: msgspec.Raw, path: str, change: Callable[[str], str]) -> Any:
-    """Return `params` decoded, with the string at `path` (`params.a.0.b`) changed.
-
-    Raises:
-        LookupError: There is no string at that path.
-
-    """
-    value = loads(params)
-    keys = path.split(".")[1:]
-    place = value
-    try:
-        for key in keys[:-1]:
-            place = place[int(key) if isinstance(place, list) else key]
-        last: Any = int(keys[-1]) if isinstance(place, list) else keys[-1]
-        if not isinstance(place[last], str):
-            raise LookupError(path)
-        place[last] = change(place[last])
-    except (TypeError, ValueError, IndexError):
-        raise LookupError(path) from None
-    return value
 
 
 def words(template: Any) -> set[str]:

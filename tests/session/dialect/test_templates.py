@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from debbie_otel.errors import DialectError
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.registry import builtin_dialects
-from debbie_otel.session.dialect.templates import Act, fill, rewritten
+from debbie_otel.session.dialect.templates import Act, fill
 
 FACTS = {"$session": "s1", "$turn": "t1", "$text": 'say "hi"\n', "$call": 7}
 
@@ -32,17 +31,6 @@ def test_an_act_suits_a_busy_or_an_idle_session() -> None:
     assert Act(method="m", turn="idle").suits(busy=False)
     assert Act(method="m").suits(busy=True)
     assert Act(method="m").suits(busy=False)
-
-
-def test_a_string_within_params_is_rewritten_in_its_place() -> None:
-    params = msgspec.Raw(b'{"prompt":[{"type":"text","text":"go"}],"x":1}')
-    assert rewritten(params, "params.prompt.0.text", str.upper) == {
-        "prompt": [{"type": "text", "text": "GO"}],
-        "x": 1,
-    }
-    for path in ("params.prompt.1.text", "params.prompt.a", "params.x", "params.none.text"):
-        with pytest.raises(LookupError):
-            rewritten(params, path, str.upper)
 
 
 def test_the_templates_of_the_built_in_dialects_can_be_filled_in() -> None:
