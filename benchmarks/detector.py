@@ -185,8 +185,7 @@ async def latencies(settings: Settings, figures: Figures) -> None:
             debbie.detector,
             debbie.clock,
             debbie.guard,
-            debbie.monitor.publish_alert,
-            debbie.monitor.publish_warning,
+            debbie.monitor.events,
         )
         runner.start()
         figures.with_looks += await ticks(sessions, settings.seconds)

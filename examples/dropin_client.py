@@ -17,7 +17,7 @@ from debbie_otel.report.commentary import comment_on
 
 async def main() -> None:
     debbie = DebbieFactory.create_default()
-    comment_on(debbie.monitor, print)
+    comment_on(debbie.monitor.events, print)
     async with (
         ScriptedAgent(speed=10) as agent,
         debbie,

@@ -34,7 +34,7 @@ async def main() -> None:
             interventions={"alert_strategy_map": {"session_stall": ["custom:coach", "escalate"]}},
         )
         debbie.register_strategy("coach", coach)
-        comment_on(debbie.monitor, print)
+        comment_on(debbie.monitor.events, print)
         async with (
             debbie,
             debbie.tap() as tap,

@@ -20,7 +20,7 @@ async def main() -> None:
         debbie = DebbieFactory.create_default(
             proxy={"upstream": agent.url, "listen": "127.0.0.1:0"}
         )
-        comment_on(debbie.monitor, print)
+        comment_on(debbie.monitor.events, print)
         async with debbie, debbie.tap() as tap:
             url = f"ws://{tap.addresses[0]}/ws"
             print(f"Clients of {agent.url} connect to {url} now.")

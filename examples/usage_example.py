@@ -46,7 +46,7 @@ async def main() -> None:
         debbie = DebbieFactory.create_default(
             detection={"check_interval": 0.2, "stall_threshold": 1.0}
         )
-        comment_on(debbie.monitor, print)
+        comment_on(debbie.monitor.events, print)
 
         await debbie.start()
         batch_client = await integrate_debbie_with_batch_client(batch_client, debbie)

@@ -41,14 +41,6 @@ PURE = {
     "typing", "unicodedata", "urllib", "debbie_otel",
 }  # fmt: skip
 
-NOT_YET = {
-    ("report.collector", "app"),
-    ("report.commentary", "app"),
-    ("report.live", "app"),
-    ("report.summary", "app"),
-}
-"""Modules that import a part above them, until that is mended."""
-
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -87,7 +79,7 @@ def test_imports_point_downwards(module: Path) -> None:
             part = part_of(rest)
             if part in LEVEL and part != own and LEVEL[part] >= LEVEL[own]:
                 above.add(part)
-    assert above == {part for name, part in NOT_YET if name == dotted(module)}
+    assert above == set()
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if part_of(dotted(m)) in CORES], ids=dotted)

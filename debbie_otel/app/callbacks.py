@@ -1,7 +1,7 @@
 """MonitoringEvent and its handlers: events as dictionaries, for programs.
 
-`monitor.subscribe` gives typed events of the core; these are the names that users of the first
-Debbie know, each with a small dictionary.
+`monitor.subscribe` gives the typed events of sessions; these are fewer, each with a small
+dictionary that does not change with them.
 """
 
 from __future__ import annotations
@@ -10,33 +10,17 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus, Unsubscribe
 from debbie_otel.session.model import Outcome
 from debbie_otel.wire.direction import MessageDirection
 
 Handler = Callable[[dict[str, Any]], Awaitable[None] | None]
-
-
-class Source(Protocol):
-    """What tells of events and alerts: a DebbieMonitor."""
-
-    def subscribe(
-        self, subscriber: Callable[[ev.Event], None], *kinds: type[ev.Event]
-    ) -> Callable[[], None]:
-        """Have events told."""
-
-    def subscribe_to_alerts(self, subscriber: Callable[[Transition], None]) -> Callable[[], None]:
-        """Have alerts told."""
-
-    def subscribe_to_interventions(
-        self, subscriber: Callable[[InterventionEvent], None]
-    ) -> Callable[[], None]:
-        """Have the steps of interventions told."""
 
 
 class MonitoringEvent(Enum):
@@ -71,18 +55,19 @@ _ALERT_TYPES = {
 
 
 def register(
-    source: Source,
+    events: EventBus,
     event: MonitoringEvent,
     handler: Handler,
     guard: FailOpen,
     loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None,
-) -> Callable[[], None]:
+) -> Unsubscribe:
     """Call `handler` for each event of a kind; return what ends that.
 
     A handler may be a coroutine function. It then runs as a task of the loop that runs on the
     thread of the event; where none does (threads, trio), of the loop on which it was registered,
     or else of `loop`, Debbie's own.
     """
+    place = "a monitoring handler"
     tasks: set[asyncio.Future[None]] = set()
     registered_on = _running_loop()
 
@@ -112,15 +97,16 @@ def register(
         tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
-            guard.failed("a monitoring handler", error)
+            guard.failed(place, error)
 
     if event in _ALERT_TYPES or event in (
         MonitoringEvent.ANOMALY_DETECTED,
         MonitoringEvent.ANOMALY_RESOLVED,
     ):
-        return source.subscribe_to_alerts(_alerts(event, call))
+        return events.subscribe(_alerts(event, call), Transition, place=place)
     if event in _PHASES:
-        return source.subscribe_to_interventions(_interventions(_PHASES[event], call))
+        told = _interventions(_PHASES[event], call)
+        return events.subscribe(told, InterventionEvent, place=place)
     kind, describe = _SOURCES[event]
 
     def subscriber(seen: ev.Event) -> None:
@@ -128,7 +114,7 @@ def register(
         if data is not None:
             call({"session_id": seen.session.id, "time_ns": seen.time_ns, **data})
 
-    return source.subscribe(subscriber, kind)
+    return events.subscribe(subscriber, kind, place=place)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

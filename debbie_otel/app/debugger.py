@@ -352,7 +352,10 @@ class DebbieDebugger:
 
     def _make_reporter(self) -> LiveReporter:
         return LiveReporter(
-            self.monitor, self.clock, capture_content=self.config.telemetry.capture_content
+            self.monitor.events,
+            self.monitor.live,
+            self.clock,
+            capture_content=self.config.telemetry.capture_content,
         )
 
     def _reporting(self) -> LiveReporter:

@@ -8,7 +8,7 @@ wire: an exception costs what it was about to record, a log line and a count.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from debbie_otel import semconv
 from debbie_otel.app.monitor import DebbieMonitor
@@ -18,6 +18,7 @@ from debbie_otel.session.connection import Connection
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.registry import Dialects
 from debbie_otel.session.encode import stand_in
+from debbie_otel.session.event_bus import EventBus, Unsubscribe
 from debbie_otel.session.events import Event
 from debbie_otel.session.message import parse_head, parse_payload
 from debbie_otel.session.model import Clock, TraceContext
@@ -37,6 +38,12 @@ from debbie_otel.wire.observer import (
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
 """Takes time (ns), connection, direction and payload of each message: a recording. Of what is too
 large to keep it gets a stand-in, so that calls are answered in it, too."""
+
+_RECORDING = "the recording of a span"
+
+
+def _nothing() -> None:
+    """End nothing: there is no recorder yet."""
 
 
 class WebSocketInterceptor:
@@ -78,8 +85,10 @@ class WebSocketInterceptor:
         on_close: Callable[[WebSocketInterceptor], None] = lambda _: None,
         side: Literal["client", "server"] = "server",
     ) -> None:
-        self.connection = Connection(key, dialects.candidates, dialects.fallback, monitor.sessions)
-        self._monitor = monitor
+        self._live = monitor.live
+        self.connection = Connection(
+            key, dialects.candidates, dialects.fallback, monitor.live.sessions
+        )
         self._hub = hub
         self.clock = clock
         self.guard = guard
@@ -95,8 +104,9 @@ class WebSocketInterceptor:
         self._wire = WireObserver(max_message_size=max_message_size)
         self._trace: TraceContext | None = None
         self._spoken: Dialect | None = None
-        self._handlers: dict[type, Callable[[Any], None]] = {}  # the recorder's
-        monitor.opened(self.connection)
+        self._events = EventBus(guard, onward=monitor.events)
+        self._end_recording: Unsubscribe = _nothing
+        self._live.add(self.connection)
 
     # -- bytes -------------------------------------------------------------------------------
 
@@ -231,7 +241,7 @@ class WebSocketInterceptor:
         with self.guard("the session model"):
             self.connection.close(time_ns, reason, events)
         self._emit(events)
-        self._monitor.closed(self.connection)
+        self._live.remove(self.connection)
         self._on_close(self)
 
     # -- inside ------------------------------------------------------------------------------
@@ -239,13 +249,15 @@ class WebSocketInterceptor:
     def _emit(self, events: list[Event]) -> None:
         if self._spoken is not self.connection.dialect:
             self._change_recorder()
-        self._monitor.publish(events, self._handlers)
+        self._events.publish_all(events)
 
     def _change_recorder(self) -> None:
         self._spoken = self.connection.dialect
         if self._hub is not None:
             with self.guard("the set-up of telemetry"):
-                self._handlers = self._make_recorder(self._hub).handlers
+                handlers = self._make_recorder(self._hub).handlers
+                self._end_recording()
+                self._end_recording = self._events.subscribe_handlers(handlers, place=_RECORDING)
 
     def _make_recorder(self, hub: TelemetryHub) -> Recorder:
         dialect = self.connection.dialect

@@ -8,16 +8,14 @@ from collections.abc import Callable
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.loops import LoopFinding
-from debbie_otel.detection.runner import OnTransition
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus
 from debbie_otel.session.model import Clock
 
 URGENT_SECONDS = 0.1
 """How long an urgent look waits for more of the same; an alert comes within 250 ms."""
-
-OnWarning = Callable[[ev.Event, LoopFinding], None]
 
 
 class LiveRunner:
@@ -27,8 +25,8 @@ class LiveRunner:
         detector: What to drive.
         clock: Tells the time.
         guard: What happens when it fails.
-        on_transition: Told of alerts that fire and resolve, on the event loop's thread.
-        on_warning: Told of loops of the soft tier, likewise.
+        events: Told of alerts that fire and resolve, on the event loop's thread, and of loops of
+            the soft tier, on the thread of the wire.
         catch_up: Has what was seen so far told to the detector, before each look.
 
     """
@@ -38,19 +36,18 @@ class LiveRunner:
         detector: AnomalyDetector,
         clock: Clock,
         guard: FailOpen,
-        on_transition: OnTransition,
-        on_warning: OnWarning,
+        events: EventBus,
         catch_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._detector = detector
         self._clock = clock
         self._guard = guard
-        self._on_transition = on_transition
+        self._events = events
         self._catch_up = catch_up
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         detector.on_urgent = self._urgent
-        detector.on_warning = on_warning
+        detector.on_warning = self._warn
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -74,6 +71,9 @@ class LiveRunner:
         if self._loop is not None and not self._wake.is_set():
             call_on(self._loop, self._wake.set)
 
+    def _warn(self, _: ev.Event, finding: LoopFinding) -> None:
+        self._events.publish(finding)
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         interval = self._detector.settings.check_interval
@@ -96,4 +96,4 @@ class LiveRunner:
         with self._guard("anomaly detection"):
             self._catch_up()
             for transition in await asyncio.to_thread(check, self._clock()):
-                self._on_transition(transition)
+                self._events.publish(transition)

@@ -22,7 +22,7 @@ from debbie_otel.app.config import Config
 from debbie_otel.app.ingest_queue import Backlog
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.app.live_detection import LiveRunner
-from debbie_otel.app.monitor import DebbieMonitor, Subscriber
+from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.app.program_interceptor import SharedInterceptor
 from debbie_otel.app.recording import RecordingWriter
 from debbie_otel.detection.detector import AnomalyDetector
@@ -33,8 +33,10 @@ from debbie_otel.intervention.assembly import Interventions, World
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.executor import CustomStrategy, Reach, is_asked_in
 from debbie_otel.session.dialect.registry import Dialects
+from debbie_otel.session.event_bus import Subscriber, Unsubscribe
 from debbie_otel.session.events import Event
 from debbie_otel.session.model import Call, Clock
+from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.export.destination import default_data_dir
 from debbie_otel.telemetry.export.pipeline import (
@@ -45,6 +47,7 @@ from debbie_otel.telemetry.export.pipeline import (
 )
 from debbie_otel.telemetry.host_providers import Borrowed, providers_of_program
 from debbie_otel.telemetry.hub import TelemetryHub
+from debbie_otel.telemetry.instruments import OpenCalls
 from debbie_otel.telemetry.record_alerts import AlertRecorder
 from debbie_otel.telemetry.record_interventions import InterventionRecorder
 from debbie_otel.telemetry.recorder import RecorderOptions
@@ -123,7 +126,7 @@ class Runtime:
         self._borrowed: Borrowed | None = None
         self._runner: LiveRunner | None = None
         self._recording: RecordingWriter | None = None
-        self._interceptors: dict[str, WebSocketInterceptor] = {}
+        self._opened: dict[str, tuple[int, WebSocketInterceptor]] = {}  # numbered, by connection
         self._sweeper: asyncio.Task[None] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0  # that the loop runs on
@@ -198,7 +201,7 @@ class Runtime:
     def _close(self) -> None:
         if self.detector is not None:
             for transition in self.detector.end(self._lasting.clock()):
-                self._lasting.monitor.publish_alert(transition)
+                self._lasting.monitor.events.publish(transition)
             self.detector.shutdown()
         for interceptor in self.interceptors:
             interceptor.close(self._lasting.clock(), "shutdown")
@@ -215,7 +218,7 @@ class Runtime:
     @property
     def interceptors(self) -> list[WebSocketInterceptor]:
         """Those of open connections."""
-        return list(self._interceptors.values())
+        return [interceptor for _, interceptor in list(self._opened.values())]
 
     def interceptor(
         self, attributes: Attributes | None, key: str | None, side: Side | None
@@ -225,8 +228,9 @@ class Runtime:
         make: Callable[..., WebSocketInterceptor] = WebSocketInterceptor
         if side is not None:
             make = partial(SharedInterceptor, backlog=lasting.backlog, side=side)
+        number = next(lasting.numbers)
         interceptor = make(
-            key or f"conn-{lasting.name}-{next(lasting.numbers)}",
+            key or f"conn-{lasting.name}-{number}",
             dialects=lasting.dialects,
             monitor=lasting.monitor,
             hub=None if self.ended else self.hub,
@@ -237,7 +241,7 @@ class Runtime:
             max_message_size=self.config.proxy.max_message_size,
             on_close=self._closed,
         )
-        self._interceptors[interceptor.connection.key] = interceptor
+        self._opened[interceptor.connection.key] = number, interceptor
         return interceptor
 
     def reach(self, session_id: str) -> Reach | None:
@@ -252,10 +256,9 @@ class Runtime:
         if session is None or not session.live:
             return None
         found, used = None, False
-        latest = self.interceptors[::-1]
-        for interceptor in sorted(latest, key=lambda i: isinstance(i.channel, ServerChannel)):
+        for interceptor in self._on(session):
             channel, connection = interceptor.channel, interceptor.connection
-            if channel is None or connection.key not in session.connections:
+            if channel is None:
                 continue
             if any(is_asked_in(call, session) for call in connection.pending_calls):
                 return Reach(session, connection, channel)  # here a client waits
@@ -263,12 +266,18 @@ class Runtime:
                 found, used = Reach(session, connection, channel), connection.is_used(session)
         return found
 
+    def _on(self, session: Session) -> list[WebSocketInterceptor]:
+        """Return the observers of the connections of a session: the latest first, servers last."""
+        found = [opened for key in list(session.connections) if (opened := self._opened.get(key))]
+        found.sort(key=lambda one: (isinstance(one[1].channel, ServerChannel), -one[0]))
+        return [interceptor for _, interceptor in found]
+
     def catch_up(self) -> None:
         """Have connections of the program take in what they have seen so far."""
         self._lasting.backlog.catch_up()
 
-    def _subscribe(self, subscriber: Subscriber, *kinds: type[Event]) -> Callable[[], None]:
-        """Subscribe somebody who acts: on our event loop, whatever thread an event comes on."""
+    def _subscribe(self, subscriber: Subscriber[Event], *kinds: type[Event]) -> Unsubscribe:
+        """Subscribe what acts: on Debbie's event loop, whatever thread an event comes on."""
 
         def told(event: Event) -> None:
             if threading.get_ident() == self._thread:
@@ -278,16 +287,16 @@ class Runtime:
 
         return self._lasting.monitor.subscribe(told, *kinds)
 
-    def _pending_calls(self) -> list[Call]:
+    def _calls_of(self, session: Session) -> list[Call]:
         self.catch_up()
-        return [call for c in self._lasting.monitor.connections for call in c.pending_calls]
+        return self._lasting.monitor.live.calls_of(session)
 
     def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
         if self._recording is not None:
             self._recording.write(time_ns, key, direction, payload)
 
     def _closed(self, interceptor: WebSocketInterceptor) -> None:
-        self._interceptors.pop(interceptor.connection.key, None)
+        self._opened.pop(interceptor.connection.key, None)
 
     async def _sweep(self) -> None:
         while True:
@@ -333,7 +342,7 @@ class Runtime:
                 stream_chunks=settings.stream_chunks, capture_content=settings.capture_content
             ),
             settings.method_limit,
-            lambda dialect: lasting.monitor.open_calls(dialect, lasting.clock()),
+            lambda dialect: OpenCalls(*lasting.monitor.live.open_calls(dialect, lasting.clock())),
             lambda: lasting.memory.current,
         )
 
@@ -354,11 +363,10 @@ class Runtime:
             detector,
             lasting.clock,
             lasting.guard,
-            monitor.publish_alert,
-            monitor.publish_warning,
+            monitor.events,
             self.catch_up,
         )
-        self._unsubscribe.append(monitor.subscribe_handlers(detector.handlers))
+        self._unsubscribe.append(monitor.events.subscribe_handlers(detector.handlers))
         return detector
 
     def _make_interventions(self, detector: AnomalyDetector) -> Interventions:
@@ -381,9 +389,9 @@ class Runtime:
                 subscribe_to_alerts=monitor.subscribe_to_alerts,
                 reach=self.reach,
                 steps=detector.steps,
-                calls=self._pending_calls,
+                calls=self._calls_of,
                 memory=lambda: lasting.memory.current,
-                tell=monitor.publish_intervention,
+                tell=monitor.events.publish,
                 clock=lasting.clock,
                 guard=lasting.guard,
                 environ=lasting.environ,

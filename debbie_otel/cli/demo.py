@@ -41,8 +41,8 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
     turns = (*DEMO_TURNS, *(turn for mishap in MISHAPS for turn in mishap.turns))
     async with ScriptedAgent(turns, one_script=True, seed=time.time_ns(), speed=speed) as agent:
         debbie = DebbieDebugger(demo_config(config, agent.url, speed), own_process=True)
-        summary.listen_to(debbie.monitor)
-        comment_on(debbie.monitor, lines)
+        summary.listen_to(debbie.monitor.events)
+        comment_on(debbie.monitor.events, lines)
         await debbie.start()
         try:
             async with debbie.tap() as tap:

@@ -39,10 +39,10 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
         await debbie.stop()
         raise
     summary = Summary()
-    summary.listen_to(debbie.monitor)
+    summary.listen_to(debbie.monitor.events)
     lines = LineWriter(sys.stdout)
     if commentary:
-        comment_on(debbie.monitor, lines)
+        comment_on(debbie.monitor.events, lines)
     try:
         await debbie.start()
         await tap.start()

@@ -40,11 +40,11 @@ class Replay:
             quiet, clock=lambda: self._now, telemetry=False, reports=False
         )
         self.summary = Summary()
-        self.summary.listen_to(self._debbie.monitor)
+        self.summary.listen_to(self._debbie.monitor.events)
         self.transitions: list[Transition] = []
         self._detector = AnomalyDetector(config.detection, config.rules)
         self._runner = ReplayRunner(self._detector, self._take)
-        self._debbie.monitor.subscribe_handlers(self._detector.handlers)
+        self._debbie.monitor.events.subscribe_handlers(self._detector.handlers)
         self._connections: dict[str, WebSocketInterceptor] = {}
 
     def play(self, messages: Iterable[RecordedMessage], end: float | None = None) -> None:
@@ -74,7 +74,7 @@ class Replay:
 
     def _take(self, transition: Transition) -> None:
         self.transitions.append(transition)
-        self._debbie.monitor.publish_alert(transition)  # for the summary
+        self._debbie.monitor.events.publish(transition)  # for the summary
 
     def _connection(self, name: str) -> WebSocketInterceptor:
         interceptor = self._connections.get(name)

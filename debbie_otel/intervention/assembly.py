@@ -46,7 +46,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         subscribe_to_alerts: `monitor.subscribe_to_alerts`.
         reach: Finds a live session and the way there.
         steps: Of a session in a loop: the calls that would be more of the same.
-        calls: The open requests of all connections.
+        calls: The open requests of a session.
         memory: Bytes of the agent's process; 0 where it is not known.
         tell: Told of every step.
         clock: Tells the time.
@@ -62,7 +62,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     subscribe_to_alerts: Callable[[Callable[[Transition], None]], Callable[[], None]]
     reach: Reaching
     steps: Callable[[str], LoopSteps | None]
-    calls: Callable[[], Iterable[Call]]
+    calls: Callable[[Session], Iterable[Call]]
     memory: Callable[[], int]
     tell: Callable[[InterventionEvent], None]
     clock: Clock
@@ -178,7 +178,7 @@ class Interventions:
             alert,
             world.clock(),
             recent=() if session is None else self._activity.recent(session.info),
-            calls=world.calls(),
+            calls=() if session is None else world.calls(session),
             memory=world.memory(),
             capture=world.capture,
         )

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.report.facts import OpenStep, RecentMessage, SeenAlert, SessionFacts, Step
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus
+from debbie_otel.session.live_connections import LiveConnections
 from debbie_otel.session.message import InterceptedMessage
 from debbie_otel.session.model import Call, SessionInfo, Tool, Turn
 from debbie_otel.session.redact import content
@@ -49,7 +50,8 @@ class SessionCollector:
     """Collects what a report tells of sessions, also of those that have ended.
 
     Args:
-        monitor: Whose sessions.
+        events: Of whose sessions.
+        live: Those that are alive.
         messages: How many of the last messages of a session are kept; 0 for none.
         capture_content: Whether arguments and messages may be told.
         sessions: Sessions that are kept; beyond, the one seen first is forgotten.
@@ -58,13 +60,14 @@ class SessionCollector:
 
     def __init__(
         self,
-        monitor: DebbieMonitor,
+        events: EventBus,
+        live: LiveConnections,
         *,
         messages: int = 50,
         capture_content: bool = False,
         sessions: int = 1000,
     ) -> None:
-        self._monitor = monitor
+        self._live = live
         self._messages = messages
         self._capture = capture_content
         self._limit = sessions
@@ -79,9 +82,8 @@ class SessionCollector:
         }
         if messages:
             handlers[ev.MessageSeen] = self._message
-        for kind, handler in handlers.items():
-            monitor.subscribe(handler, kind)
-        monitor.subscribe_to_alerts(self._alert)
+        events.subscribe_handlers(handlers)
+        events.subscribe(self._alert, Transition)
 
     # -- asked -------------------------------------------------------------------------------
 
@@ -95,7 +97,7 @@ class SessionCollector:
         if not matching:
             return None
         seen, info = matching[-1], matching[-1].info
-        session = self._monitor.session(session_id)
+        session = self._live.session(session_id)
         return SessionFacts(
             session_id=info.id,
             dialect=info.dialect,
@@ -123,9 +125,8 @@ class SessionCollector:
         tools = [OpenStep("tool", tool.name, tool.started_ns) for tool in session.open_tools]
         calls = [
             OpenStep("call", call.method, call.started_ns, call.waits_for_user)
-            for connection in self._monitor.connections
-            for call in connection.pending_calls
-            if call.session is session.info and not call.opens_turn and call.tool is None
+            for call in self._live.calls_of(session)
+            if not call.opens_turn and call.tool is None
         ]
         return (*turns, *tools, *calls)
 

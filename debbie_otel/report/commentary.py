@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.loops import LoopFinding
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus
 from debbie_otel.session.model import Outcome
 
 PREFIX = "[DEBBIE]"
@@ -21,7 +21,7 @@ def comment(event: ev.Event) -> str | None:
     return None if text is None else f"{PREFIX} {_printable(text)}"
 
 
-EVENTS = (
+EVENTS: tuple[type[ev.Event], ...] = (
     ev.SessionStarted,
     ev.SessionEnded,
     ev.ToolEnded,
@@ -32,12 +32,12 @@ EVENTS = (
 """What is commented on."""
 
 
-def comment_on(monitor: DebbieMonitor, write: Callable[[str], None]) -> None:
-    """Write a line for whatever a monitor tells that is worth one."""
-    monitor.subscribe(commentator(write), *EVENTS)
-    monitor.subscribe_to_alerts(lambda transition: write(comment_alert(transition)))
-    monitor.subscribe_to_interventions(_intervention_commentator(write))
-    monitor.subscribe_to_warnings(lambda finding: write(comment_warning(finding)))
+def comment_on(events: EventBus, write: Callable[[str], None]) -> None:
+    """Write a line for each event that is worth one."""
+    events.subscribe(commentator(write), *EVENTS)
+    events.subscribe(lambda transition: write(comment_alert(transition)), Transition)
+    events.subscribe(_intervention_commentator(write), InterventionEvent)
+    events.subscribe(lambda finding: write(comment_warning(finding)), LoopFinding)
 
 
 def commentator(write: Callable[[str], None]) -> Callable[[ev.Event], None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.report.analysis import SessionAnalysis, analyze
 from debbie_otel.report.collector import SessionCollector
 from debbie_otel.report.document import Report
 from debbie_otel.report.text import render_text
+from debbie_otel.session.event_bus import EventBus
+from debbie_otel.session.live_connections import LiveConnections
 from debbie_otel.session.model import Clock
 
 _RECORDS = 1000
@@ -20,7 +21,8 @@ class LiveReporter:
     """Answers questions about sessions, live ones and those that ended lately.
 
     Args:
-        monitor: Whose sessions.
+        events: Of whose sessions.
+        live: Those that are alive.
         clock: Tells the time.
         history: What was done about them; None where nothing is.
         messages: Of the last messages of a session, how many are kept; 0 for none.
@@ -30,7 +32,8 @@ class LiveReporter:
 
     def __init__(
         self,
-        monitor: DebbieMonitor,
+        events: EventBus,
+        live: LiveConnections,
         clock: Clock,
         history: InterventionHistory | None = None,
         *,
@@ -40,7 +43,7 @@ class LiveReporter:
         self.history = history
         self._clock = clock
         self._collector = SessionCollector(
-            monitor, messages=messages, capture_content=capture_content
+            events, live, messages=messages, capture_content=capture_content
         )
 
     def analyze(self, session_id: str) -> SessionAnalysis | None:

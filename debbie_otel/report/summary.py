@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus
 from debbie_otel.session.message import MessageType
 from debbie_otel.session.model import Call, Outcome
 
@@ -50,7 +50,7 @@ class MethodTimes:
 
 
 class Summary:
-    """Counts events: `listen_to` a monitor.
+    """Counts events: `listen_to` a bus.
 
     Attributes:
         messages: By type.
@@ -85,12 +85,11 @@ class Summary:
             ev.StreamEnded: self._stream_ended,
         }
 
-    def listen_to(self, monitor: DebbieMonitor) -> None:
-        """Count the events of a monitor from now on."""
-        for kind, handler in self._handlers.items():
-            monitor.subscribe(handler, kind)
-        monitor.subscribe_to_alerts(self._alert)
-        monitor.subscribe_to_interventions(self._intervention)
+    def listen_to(self, events: EventBus) -> None:
+        """Count events from now on."""
+        events.subscribe_handlers(self._handlers)
+        events.subscribe(self._alert, Transition)
+        events.subscribe(self._intervention, InterventionEvent)
 
     def __call__(self, event: ev.Event) -> None:
         """Count one event."""

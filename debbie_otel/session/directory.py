@@ -50,6 +50,7 @@ class Sessions:
         self.limits = limits or Limits()
         self._by_id: dict[str, Session] = {}
         self._past: OrderedDict[str, SessionInfo] = OrderedDict()
+        self._seen: dict[str, Session] = {}  # on open connections: also unnamed and ended ones
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -60,6 +61,10 @@ class Sessions:
     def get(self, session_id: str) -> Session | None:
         """Return a live session."""
         return self._by_id.get(session_id)
+
+    def find(self, session_id: str) -> Session | None:
+        """Return a session that is seen on an open connection, live or not, named or not."""
+        return self._by_id.get(session_id) or self._seen.get(session_id)
 
     def add(self, session: Session, time_ns: int, out: list[Event]) -> None:
         """Add one; the one that has been silent longest makes room."""
@@ -77,6 +82,17 @@ class Sessions:
             self._past[info.id] = info
             if len(self._past) > MAX_PAST:
                 self._past.popitem(last=False)
+
+    def joined(self, session: Session, connection: str) -> None:
+        """Take note that a session is seen on a connection."""
+        session.connections.add(connection)
+        self._seen[session.info.id] = session
+
+    def left(self, session: Session, connection: str) -> None:
+        """Take note that it is seen there no more."""
+        session.connections.discard(connection)
+        if not session.connections and self._seen.get(session.info.id) is session:
+            del self._seen[session.info.id]
 
     def recall(self, session_id: str) -> Session | None:
         """Return a session that has ended, ready to go on."""
@@ -139,6 +155,7 @@ class Directory:
                 session.info.agent = self.own.info.agent
             else:
                 session = self.own
+                self._shared.left(session, self._connection)
                 session.info.id = session_id
                 session.info.unnamed = False
         self._join(session)
@@ -171,7 +188,7 @@ class Directory:
     def close(self, time_ns: int, reason: str, out: list[Event]) -> None:
         """End the sessions that no other connection shares."""
         for session in self.sessions:
-            session.connections.discard(self._connection)
+            self._shared.left(session, self._connection)
             session.connection_ended(self._connection, time_ns, out)
             if not session.connections:
                 session.end(time_ns, reason, out)
@@ -183,13 +200,15 @@ class Directory:
         ended = [name for name, session in self._named.items() if not session.live]
         for name in ended[:-MAX_ENDED]:
             session = self._named.pop(name)
-            session.connections.discard(self._connection)
+            self._shared.left(session, self._connection)
             self.used.discard(session)
 
     def _join(self, session: Session) -> None:
-        if not self.own.live:
+        if not self.own.live and self.own is not session:
+            if self.own.info.unnamed:
+                self._shared.left(self.own, self._connection)
             self.own = session
-        session.connections.add(self._connection)
+        self._shared.joined(session, self._connection)
         self._named[session.info.id] = session
         if len(self._named) > 2 * MAX_ENDED:
             self._forget_ended()
@@ -198,5 +217,5 @@ class Directory:
         session = Session(
             SessionInfo(id=session_id, dialect=self._dialect.name, agent=self._dialect.agent)
         )
-        session.connections.add(self._connection)
+        self._shared.joined(session, self._connection)
         return session

@@ -43,7 +43,7 @@ async def main() -> None:
             proxy={"upstream": f"ws://127.0.0.1:{port}", "listen": "127.0.0.1:0"},
             dialects={"paths": [DIALECT]},
         )
-        comment_on(debbie.monitor, print)
+        comment_on(debbie.monitor.events, print)
         async with (
             debbie,
             debbie.tap() as tap,

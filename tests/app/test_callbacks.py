@@ -54,12 +54,12 @@ def publish_all(monitor: DebbieMonitor) -> None:
     stage = Play("acp")
     stage.play(TALK)
     stage.close()
-    monitor.publish(stage.events)
+    monitor.events.publish_all(stage.events)
     for alert_type in ("session_stall", "slow_response", "tool_loop"):
-        monitor.publish_alert(transition(alert_type))
-    monitor.publish_alert(transition(event="resolved"))
-    monitor.publish_intervention(step("triggered"))
-    monitor.publish_intervention(step("ended", record=attempt(detail="it streams")))
+        monitor.events.publish(transition(alert_type))
+    monitor.events.publish(transition(event="resolved"))
+    monitor.events.publish(step("triggered"))
+    monitor.events.publish(step("ended", record=attempt(detail="it streams")))
 
 
 def heard(event: MonitoringEvent) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ async def test_a_coroutine_runs_beside_the_wire() -> None:
 
     monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
     for alert_type in ("session_stall", "tool_loop"):
-        monitor.publish_alert(transition(alert_type))
+        monitor.events.publish(transition(alert_type))
     assert told.empty()
     may_go.set()
     async with asyncio.timeout(5):
@@ -173,7 +173,7 @@ def test_a_failing_handler_is_counted_and_the_others_are_told() -> None:
         monitor.register_handler(event, fail)
         monitor.register_handler(event, told.append)
     publish_all(monitor)
-    assert failures == ["an event subscriber"] + ["an alert subscriber"] * 3
+    assert failures == ["a monitoring handler"] * 4
     assert len(told) == 4
 
 
@@ -181,7 +181,7 @@ def test_a_failing_handler_is_heard_of_where_that_is_wanted() -> None:
     monitor = DebbieMonitor(guard=FailOpen(strict=True))
     monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, fail)
     with pytest.raises(ValueError, match="a handler's bug"):
-        monitor.publish_alert(transition())
+        monitor.events.publish(transition())
 
 
 async def failing_handler_in_a_task(guard: FailOpen) -> None:
@@ -192,7 +192,7 @@ async def failing_handler_in_a_task(guard: FailOpen) -> None:
         raise ValueError("a handler's bug")
 
     monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
-    monitor.publish_alert(transition())
+    monitor.events.publish(transition())
     async with asyncio.timeout(5):
         await done.wait()
     await asyncio.sleep(0)  # its done-callback runs in the next round of the loop
@@ -225,7 +225,7 @@ async def test_the_end_of_the_loop_is_no_failure() -> None:
         await asyncio.Event().wait()
 
     monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
-    monitor.publish_alert(transition())
+    monitor.events.publish(transition())
     async with asyncio.timeout(5):
         await started.wait()
     task = tasks[0]
@@ -240,7 +240,7 @@ async def test_the_end_of_the_loop_is_no_failure() -> None:
 
 
 def publish_on_a_thread(monitor: DebbieMonitor) -> None:
-    thread = threading.Thread(target=monitor.publish_alert, args=(transition(),))
+    thread = threading.Thread(target=monitor.events.publish, args=(transition(),))
     thread.start()
     thread.join(5)
 

@@ -25,6 +25,7 @@ from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.errors import FailOpen
+from debbie_otel.session.event_bus import EventBus
 from tests.integration.proxied import Proxied, config, proxied
 from tests.play import C2S, S2C, Play
 
@@ -149,9 +150,7 @@ class Counting(AnomalyDetector):
 async def test_looks_at_all_sessions_come_in_time_while_errors_pour_in() -> None:
     """Urgent looks, one after the other, must not keep the periodic one from its turn."""
     detector = Counting(DetectionSettings(check_interval=0.2))
-    runner = LiveRunner(
-        detector, wall_clock(), FailOpen(), lambda _: None, lambda _event, _finding: None
-    )
+    runner = LiveRunner(detector, wall_clock(), FailOpen(), EventBus())
     play = Play("generic")
     runner.start()
     async with asyncio.timeout(10):
@@ -176,7 +175,7 @@ async def test_a_failure_under_a_strict_guard_is_raised_when_it_stops() -> None:
 
     detector = AnomalyDetector(DetectionSettings(check_interval=0.01), memory=fail)
     guard = FailOpen(strict=True)
-    runner = LiveRunner(detector, wall_clock(), guard, lambda _: None, lambda _e, _f: None)
+    runner = LiveRunner(detector, wall_clock(), guard, EventBus())
     runner.start()
     assert runner._task is not None
     await asyncio.wait({runner._task}, timeout=5)
@@ -199,7 +198,7 @@ async def test_a_failure_in_use_is_counted_and_the_next_look_comes() -> None:
 
     detector = AnomalyDetector(DetectionSettings(check_interval=0.01), memory=fail)
     guard = FailOpen(count, strict=False)
-    runner = LiveRunner(detector, wall_clock(), guard, lambda _: None, lambda _e, _f: None)
+    runner = LiveRunner(detector, wall_clock(), guard, EventBus())
     runner.start()
     await asyncio.wait_for(twice.wait(), 5)
     await runner.stop()

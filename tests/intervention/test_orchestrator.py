@@ -89,7 +89,7 @@ class Stage:
             self.play.close()
         else:
             self.play.play(transcript)
-        self.monitor.publish(self.play.events[before:])
+        self.monitor.events.publish_all(self.play.events[before:])
 
     def knows(self, name: str, strategy: Strategy) -> None:
         async def noted(attempt: Attempt) -> Done | bool | None:
@@ -601,7 +601,7 @@ async def test_stop_gives_up_what_is_under_way() -> None:
     await stage.orchestrator.stop()
     assert [told(record) for record in stage.records] == ["a skipped stopped"]
     assert not stage.orchestrator.busy
-    assert stage.monitor._subscribers[ev.SessionEnded] == ()
+    assert not stage.monitor.events.has_subscribers(ev.SessionEnded)
 
 
 # -- learning -------------------------------------------------------------------------------------

@@ -45,21 +45,22 @@ class Watched:
     def __init__(self, dialect: str | None = None, **options: Any) -> None:
         self.stage = Play(dialect)
         self.monitor = DebbieMonitor()
-        self.collector = SessionCollector(self.monitor, **options)
+        self.stage.sessions = self.monitor.sessions
+        self.collector = SessionCollector(self.monitor.events, self.monitor.live, **options)
 
     def play(self, transcript: str) -> None:
         """Play lines."""
         before = len(self.stage.events)
-        self.monitor.opened(self.stage.connection)
+        self.monitor.live.add(self.stage.connection)
         self.stage.play(transcript)
-        self.monitor.publish(self.stage.events[before:])
+        self.monitor.events.publish_all(self.stage.events[before:])
 
     def close(self) -> None:
         """Close the connection."""
         before = len(self.stage.events)
-        self.monitor.closed(self.stage.connection)
+        self.monitor.live.remove(self.stage.connection)
         self.stage.close()
-        self.monitor.publish(self.stage.events[before:])
+        self.monitor.events.publish_all(self.stage.events[before:])
 
     def alert(self, alert_type: str, message: str, session_id: str | None = None) -> AnomalyAlert:
         """Have an alert fire."""
@@ -73,7 +74,7 @@ class Watched:
             fired_ns=self.stage.now,
             details={},
         )
-        self.monitor.publish_alert(Transition("alert", found, self.stage.now))
+        self.monitor.events.publish(Transition("alert", found, self.stage.now))
         return found
 
     def facts(self) -> SessionFacts:
@@ -87,8 +88,8 @@ class Watched:
 def collected(events: list[ev.Event], **options: Any) -> SessionCollector:
     """A collector that has heard events."""
     monitor = DebbieMonitor()
-    collector = SessionCollector(monitor, **options)
-    monitor.publish(events)
+    collector = SessionCollector(monitor.events, monitor.live, **options)
+    monitor.events.publish_all(events)
     return collector
 
 
@@ -107,7 +108,7 @@ async def played(name: str, folder: Path) -> LiveReporter:
         telemetry=TelemetryConfig(data_dir=folder), detection=DetectionSettings(enabled=False)
     )
     debbie = DebbieDebugger(config, environ={}, clock=lambda: 10**12)
-    live = LiveReporter(debbie.monitor, debbie.clock)
+    live = LiveReporter(debbie.monitor.events, debbie.monitor.live, debbie.clock)
     async with debbie:
         connections: dict[str, WebSocketInterceptor] = {}
         for message in read_recording(DATA / name / "transcript.jsonl"):

@@ -45,10 +45,10 @@ def test_the_last_messages() -> None:
 
 def test_messages_are_not_listened_to_where_they_are_not_wanted() -> None:
     monitor = DebbieMonitor()
-    SessionCollector(monitor, messages=0)
-    assert ev.MessageSeen not in monitor._subscribers
-    SessionCollector(monitor, messages=1)
-    assert ev.MessageSeen in monitor._subscribers
+    SessionCollector(monitor.events, monitor.live, messages=0)
+    assert not monitor.events.has_subscribers(ev.MessageSeen)
+    SessionCollector(monitor.events, monitor.live, messages=1)
+    assert monitor.events.has_subscribers(ev.MessageSeen)
 
 
 def test_what_is_open() -> None:

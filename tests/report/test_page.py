@@ -59,7 +59,11 @@ def page(name: str = "calm", *, capture: bool = False) -> Page:
         None, {"session_id": name, "strategy": name, "alert_type": name, "detail": name}
     )
     live = LiveReporter(
-        watched.monitor, lambda: watched.stage.now, history, capture_content=capture
+        watched.monitor.events,
+        watched.monitor.live,
+        lambda: watched.stage.now,
+        history,
+        capture_content=capture,
     )
     watched.play(LOOP.replace('"list_files"', json.dumps(name)))
     watched.alert(name, name)

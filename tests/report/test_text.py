@@ -33,7 +33,9 @@ def reporter(
     history: InterventionHistory | None = None, **options: bool
 ) -> tuple[Watched, LiveReporter]:
     watched = Watched("mcp")
-    found = LiveReporter(watched.monitor, lambda: watched.stage.now, history, **options)
+    found = LiveReporter(
+        watched.monitor.events, watched.monitor.live, lambda: watched.stage.now, history, **options
+    )
     watched.play(LOOP)
     return watched, found
 

@@ -60,7 +60,7 @@ class Watched:
         assert self.debbie.detector is not None
         transitions = self.debbie.detector.check(self.now)
         for transition in transitions:
-            self.debbie.monitor.publish_alert(transition)
+            self.debbie.monitor.events.publish(transition)
         return transitions
 
     def publish(self, severity: Any = "medium", session_id: str = "s1") -> AnomalyAlert:
@@ -75,12 +75,12 @@ class Watched:
             fired_ns=self.now,
             details={"value": 2, "threshold": 1.5, "other": ["x"]},
         )
-        self.debbie.monitor.publish_alert(Transition("alert", alert, self.now))
+        self.debbie.monitor.events.publish(Transition("alert", alert, self.now))
         return alert
 
     def resolve(self, alert: AnomalyAlert) -> None:
         alert.resolved_ns = self.now
-        self.debbie.monitor.publish_alert(Transition("resolved", alert, self.now))
+        self.debbie.monitor.events.publish(Transition("resolved", alert, self.now))
 
     @property
     def spans(self) -> Spans:

@@ -39,7 +39,7 @@ class Told(Watched):
 
     def tell(self, phase: Any, attempt: int = 1, **facts: Any) -> None:
         event = InterventionEvent(phase, self.alert, "prompt_injection", attempt, self.now, **facts)
-        self.debbie.monitor.publish_intervention(event)
+        self.debbie.monitor.events.publish(event)
 
     def record(self, result: InterventionResult, **facts: Any) -> InterventionRecord:
         return attempts.attempt(
