@@ -4,17 +4,24 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip install --quiet \
-	--root-user-action=ignore --constraint constraints.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-input \
+	--root-user-action=ignore
+PIP := $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
+# The same with the lowest versions of what Debbie needs that pyproject.toml allows.
+LOWEST := .venv-lowest
+# Parts of the tests in which a runtime dependency, or a version of one, can make a difference.
+LOWEST_TESTS := app cli demo detection integration integrations intervention report session \
+	telemetry transports wire test_examples.py test_sdk_private.py
 # With the build tools installed beforehand and no isolation, they are pinned as well.
 BUILD_TOOLS := hatchling editables
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench eval faults peers stack dashboards pictures clean
+.PHONY: help demo test lowest lint types bench eval faults peers stack dashboards pictures clean
 
 help:
 	@echo "make demo    a scripted agent, Debbie before it, and what she saw"
 	@echo "make test    the tests;  make lint, make types: the checks"
+	@echo "make lowest  the tests with the lowest versions of the dependencies, in $(LOWEST)"
 	@echo "make peers   installs real MCP, ACP and Codex peers, which more tests then run with"
 	@echo "make stack   installs a real collector, Jaeger, Prometheus and Alertmanager for the tests"
 	@echo "make eval    how well anomalies are told from healthy sessions, on the labelled corpus"
@@ -32,6 +39,10 @@ demo: $(VENV)/.base
 # as long as agents need to get stuck and going again. .ci/run runs all of them.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not stack and not faults"
+
+lowest: $(LOWEST)/.test
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not stack and not faults" \
+		$(addprefix tests/,$(LOWEST_TESTS))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -66,7 +77,7 @@ stack: $(VENV)/.dev
 	@$(BIN)/python -m tests.stack.install
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than what it was installed from; a changed pin or dependency installs again.
@@ -86,7 +97,16 @@ $(VENV)/.peers: $(VENV)/.dev
 	@$(PIP) --no-build-isolation --editable '.[dev,peers]'
 	@touch $@
 
-$(VENV)/.made:
+# Of a package that both name, the first counts.
+$(LOWEST)/.test: $(LOWEST)/.made pyproject.toml constraints.txt constraints-lowest.txt
+	@echo "installing debbie with its lowest dependencies into $(LOWEST)"
+	@awk -F== '!seen[$$1]++' constraints-lowest.txt constraints.txt >$(LOWEST)/constraints.txt
+	@$(LOWEST)/bin/python $(PIP_INSTALL) --constraint $(LOWEST)/constraints.txt $(BUILD_TOOLS)
+	@$(LOWEST)/bin/python $(PIP_INSTALL) --constraint $(LOWEST)/constraints.txt \
+		--no-build-isolation --editable '.[test]'
+	@touch $@
+
+$(VENV)/.made $(LOWEST)/.made:
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 			2>/dev/null; then exec_python=$$python; break; fi; \
@@ -95,5 +115,5 @@ $(VENV)/.made:
 		echo "make: no Python >= 3.11 with venv was found; install one, or set PYTHON=" >&2; \
 		exit 1; \
 	fi; \
-	"$$exec_python" -m venv --clear $(VENV)
+	"$$exec_python" -m venv --clear $(@D)
 	@touch $@

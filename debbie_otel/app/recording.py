@@ -216,7 +216,7 @@ def _parse(line: bytes, where: str) -> RecordedMessage:
         entry = _decode_line(line)
         raw = bytes(entry.msg)
         payload = _decode_text(raw).encode() if raw.startswith(b'"') else raw
-    except (ValueError, RecursionError) as error:  # msgspec's and Unicode's errors are ValueErrors
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not line.endswith(b"\n"):
             what = "the line is incomplete; the recording was cut off here"
             raise RecordingError(where, what, "remove the line") from None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from opentelemetry import metrics, trace
@@ -47,6 +47,11 @@ from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.outlet import Outlet, SpanSink
 from debbie_otel.telemetry.spans import UNSET, OpenSpan, Origin
+
+if TYPE_CHECKING:
+    _MeterProxy = ObjectProxy[Meter]
+else:
+    _MeterProxy = ObjectProxy  # has no type parameter at run time before wrapt 2.2
 
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 _ROOT = Context()
@@ -230,7 +235,7 @@ class TracerWriter:
 # -- measurements ------------------------------------------------------------------------------
 
 
-class _LentMeter(ObjectProxy[Meter]):
+class _LentMeter(_MeterProxy):
     """The program's meter, whose observable instruments are shared, and returned in the end."""
 
     def __init__(self, meter: Meter, returns: list[Callable[[], None]]) -> None:

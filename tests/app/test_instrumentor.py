@@ -184,6 +184,7 @@ def test_connections_of_threads(debbie: DebbieInstrumentor, program: Program) ->
 
 def test_connections_of_trio(debbie: DebbieInstrumentor, program: Program) -> None:
     trio = pytest.importorskip("trio")
+    pytest.importorskip("websockets.trio", reason="websockets before 17 has no trio")
 
     async def talk() -> None:
         async with trio_ends() as (client, served):

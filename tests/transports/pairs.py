@@ -200,6 +200,13 @@ async def gated(gate: asyncio.Event, first: str, *more: str) -> AsyncIterator[st
         yield piece
 
 
+def sends_fragments(connection: Any) -> bool:
+    """Tell whether an asyncio connection of websockets is amid a fragmented message."""
+    newer = hasattr(connection, "send_in_progress")  # its name since version 16
+    waiter = connection.send_in_progress if newer else connection.fragmented_send_waiter
+    return waiter is not None
+
+
 async def eventually(condition: Callable[[], bool]) -> None:
     """Let the event loop run until a condition holds."""
     async with asyncio.timeout(TIMEOUT):
@@ -216,6 +223,7 @@ __all__ = [
     "gated",
     "legacy_ends",
     "make",
+    "sends_fragments",
     "sync_ends",
     "trio_ends",
 ]

@@ -7,7 +7,7 @@ import queue
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from websockets.frames import Frame
 from websockets.protocol import Protocol
@@ -19,8 +19,13 @@ from debbie_otel.transports.program.link import Link
 from debbie_otel.transports.program.message_filter import Filter
 from debbie_otel.transports.program.observed import MessageObserver, Observed, Opening, Watch
 
+if TYPE_CHECKING:
+    _ObjectProxy = ObjectProxy[Any]
+else:
+    _ObjectProxy = ObjectProxy  # has no type parameter at run time before wrapt 2.2
 
-class InterceptingWebSocket(ObjectProxy[Any]):
+
+class InterceptingWebSocket(_ObjectProxy):
     """A connection of websockets - asyncio, threads, trio or legacy, client or server - observed.
 
     It behaves as the connection in every respect, `isinstance` included, and can take its place;

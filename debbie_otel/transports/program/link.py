@@ -18,11 +18,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from websockets.datastructures import Headers
-from websockets.frames import BINARY, CONT, TEXT, Frame
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, CONNECTING, Event, Protocol, Side
 
 from debbie_otel.transports.program.observed import MessageObserver, Observed, Opening, Watch
+
+_CONT, _TEXT, _BINARY = Opcode.CONT, Opcode.TEXT, Opcode.BINARY  # websockets < 17 has no such names
 
 _HOOKED = (
     "send_request",
@@ -136,7 +138,7 @@ class Link(Observed):
 
     def _on_send_text(self, data: bytes, fin: bool = True) -> None:
         if not self.outgoing.is_open:
-            self._sift_out(Frame(TEXT, bytes(data), fin))
+            self._sift_out(Frame(_TEXT, bytes(data), fin))
             return
         self._send_text(data, fin)
         if fin:
@@ -146,7 +148,7 @@ class Link(Observed):
 
     def _on_send_binary(self, data: bytes, fin: bool = True) -> None:
         if not self.outgoing.is_open:
-            self._sift_out(Frame(BINARY, bytes(data), fin))
+            self._sift_out(Frame(_BINARY, bytes(data), fin))
             return
         self._send_binary(data, fin)
         if fin:
@@ -156,7 +158,7 @@ class Link(Observed):
 
     def _on_send_continuation(self, data: bytes, fin: bool) -> None:
         if not self.outgoing.is_open:
-            self._sift_out(Frame(CONT, bytes(data), fin))
+            self._sift_out(Frame(_CONT, bytes(data), fin))
             return
         self._send_continuation(data, fin)
         self._go_on(data, fin)
@@ -197,7 +199,7 @@ class Link(Observed):
         if self.outgoing.is_exempt(frame):
             self._send(frame)
             return
-        if frame.opcode is CONT:
+        if frame.opcode is _CONT:
             self._go_on(frame.data, frame.fin)
         elif frame.fin:
             self.message(self._sent, frame.data)
@@ -207,20 +209,20 @@ class Link(Observed):
             self._send(passed)
 
     def _send(self, frame: Frame) -> None:
-        if frame.opcode is CONT:
+        if frame.opcode is _CONT:
             self._send_continuation(frame.data, frame.fin)
-        elif frame.opcode is TEXT:
+        elif frame.opcode is _TEXT:
             self._send_text(frame.data, frame.fin)
         else:
             self._send_binary(frame.data, frame.fin)
 
     def _show(self, frame: Frame) -> None:
         opcode, final = frame.opcode, frame.fin
-        first = opcode is TEXT or opcode is BINARY
+        first = opcode is _TEXT or opcode is _BINARY
         if first and final:
             self._fragmented = False
             self.message(self._received, frame.data)
-        elif first or opcode is CONT:
+        elif first or opcode is _CONT:
             self._fragmented = not final
             self.fragment(self._received, frame.data, first=first, final=final)
 
@@ -245,5 +247,5 @@ class Link(Observed):
 
         """
         if self._fragmented:
-            self._postponed.append(Frame(TEXT, payload))
+            self._postponed.append(Frame(_TEXT, payload))
         return self._fragmented

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from websockets.frames import CLOSE, CONT, PING, PONG, Frame
+from websockets.frames import Frame, Opcode
+
+_CLOSE, _CONT = Opcode.CLOSE, Opcode.CONT  # websockets < 17 has no such names
+_PING, _PONG = Opcode.PING, Opcode.PONG
 
 Filter = Callable[[bytes], bytes | None]
 """Gets the payload of a message; returns what goes on in its place: the same, another payload, or
@@ -50,7 +53,7 @@ class Sieve:
 
     def is_exempt(self, frame: Frame) -> bool:
         """Tell whether a frame is the message that is exempt; once."""
-        found = frame.fin and frame.opcode is not CONT and frame.data == self._exempt
+        found = frame.fin and frame.opcode is not _CONT and frame.data == self._exempt
         if found:
             self._exempt = None
         return found
@@ -72,11 +75,11 @@ class Sieve:
         A message that had begun before there was a filter is not judged.
         """
         opcode = frame.opcode
-        if opcode is CLOSE:
+        if opcode is _CLOSE:
             return [*self._let_go(), frame]
-        if opcode is PING or opcode is PONG:
+        if opcode is _PING or opcode is _PONG:
             return [frame]
-        if opcode is not CONT:
+        if opcode is not _CONT:
             self._holding = self.filter is not None
         if not self._holding:
             return [frame]

@@ -19,7 +19,14 @@ from websockets.http11 import Request
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.channel import Answer, RestartPlan
-from tests.transports.pairs import TIMEOUT, eventually, gated, legacy_ends, sync_ends
+from tests.transports.pairs import (
+    TIMEOUT,
+    eventually,
+    gated,
+    legacy_ends,
+    sends_fragments,
+    sync_ends,
+)
 from tests.transports.scenes import Scene, error, result, silent
 
 OURS = Answer(raw=b'{"jsonrpc": "2.0", "id": 99, "result": {"from": "debbie"}}')
@@ -118,7 +125,7 @@ async def test_messages_go_in_order_and_between_those_of_the_program(scene: Conn
     sending = asyncio.get_running_loop().create_task(
         scene.client.send(gated(gate, '{"in', '": "pieces"}'))
     )
-    await eventually(lambda: scene.plain.send_in_progress is not None)
+    await eventually(lambda: sends_fragments(scene.plain))
     for number in range(3):
         scene.channel.notify("step", {"number": number})
     gate.set()

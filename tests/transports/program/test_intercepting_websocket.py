@@ -26,7 +26,16 @@ from websockets.exceptions import (
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
-from tests.transports.pairs import TIMEOUT, Ear, Pair, asyncio_ends, eventually, gated, make
+from tests.transports.pairs import (
+    TIMEOUT,
+    Ear,
+    Pair,
+    asyncio_ends,
+    eventually,
+    gated,
+    make,
+    sends_fragments,
+)
 
 KINDS = [(role, wrapped) for role in ("client", "server") for wrapped in (False, True)]
 
@@ -132,7 +141,7 @@ async def test_an_error_among_fragments_closes_the_connection(pair: Pair) -> Non
 async def test_a_send_waits_for_a_fragmented_one(pair: Pair) -> None:
     gate = asyncio.Event()
     first = asyncio.get_running_loop().create_task(pair.subject.send(gated(gate, "one", "two")))
-    await eventually(lambda: pair.plain.send_in_progress is not None)
+    await eventually(lambda: sends_fragments(pair.plain))
     second = asyncio.get_running_loop().create_task(pair.subject.send("three"))
     await asyncio.sleep(0)
     assert not second.done()
@@ -243,7 +252,7 @@ async def test_a_recv_cancelled_between_fragments_loses_nothing(pair: Pair) -> N
     sending = asyncio.get_running_loop().create_task(pair.peer.send(gated(gate, "one", "two")))
     receiving = asyncio.get_running_loop().create_task(pair.subject.recv())
     await eventually(lambda: pair.plain.recv_messages.get_in_progress)
-    await eventually(lambda: pair.peer.send_in_progress is not None)
+    await eventually(lambda: sends_fragments(pair.peer))
     receiving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await receiving

@@ -10,7 +10,15 @@ import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
-from tests.transports.pairs import TIMEOUT, Pair, asyncio_ends, eventually, gated, make
+from tests.transports.pairs import (
+    TIMEOUT,
+    Pair,
+    asyncio_ends,
+    eventually,
+    gated,
+    make,
+    sends_fragments,
+)
 
 
 @pytest_asyncio.fixture(params=["client", "server"])
@@ -169,7 +177,7 @@ async def test_an_injected_message_is_observed_as_sent(pair: Pair) -> None:
 async def test_an_injected_message_never_gets_into_a_fragmented_one(pair: Pair) -> None:
     gate = asyncio.Event()
     sending = task(pair.subject.send(gated(gate, "one", "two")))
-    await eventually(lambda: pair.plain.send_in_progress is not None)
+    await eventually(lambda: sends_fragments(pair.plain))
     injecting = task(pair.subject.inject("ours"))
     await asyncio.sleep(0)
     assert not injecting.done()

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from tests.transports.pairs import TIMEOUT, Pair, make, trio_ends
 
 trio = pytest.importorskip("trio")
+pytest.importorskip("websockets.trio", reason="websockets before 17 has no trio")
 
 KINDS = [(role, wrapped) for role in ("client", "server") for wrapped in (False, True)]
 both = pytest.mark.parametrize(
