@@ -23,8 +23,9 @@ from debbie_otel.session.events import Event
 from debbie_otel.session.message import parse_head, parse_payload
 from debbie_otel.session.model import Clock, TraceContext
 from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.telemetry.connection_spans import ConnectionFacts
 from debbie_otel.telemetry.hub import TelemetryHub
-from debbie_otel.telemetry.recorder import Recorder
+from debbie_otel.telemetry.recorder import RECORDED, Recorder
 from debbie_otel.wire.direction import MessageDirection
 from debbie_otel.wire.frames import TOO_LARGE
 from debbie_otel.wire.observer import (
@@ -255,28 +256,23 @@ class WebSocketInterceptor:
         self._spoken = self.connection.dialect
         if self._hub is not None:
             with self.guard("the set-up of telemetry"):
-                handlers = self._make_recorder(self._hub).handlers
+                recorder = self._make_recorder(self._hub)
                 self._end_recording()
-                self._end_recording = self._events.subscribe_handlers(handlers, place=_RECORDING)
+                self._end_recording = self._events.subscribe(
+                    recorder.on_event, *RECORDED, place=_RECORDING
+                )
 
     def _make_recorder(self, hub: TelemetryHub) -> Recorder:
         dialect = self.connection.dialect
-        service = hub.service(dialect)
-        return Recorder(
-            service.writer,
-            service.instruments,
-            hub.options,
-            {
-                **self._attributes,
-                semconv.RPC_SYSTEM_NAME: "jsonrpc",
-                semconv.NETWORK_PROTOCOL_NAME: "websocket",
-                semconv.DIALECT: dialect.name,
-                semconv.CONNECTION_ID: self.connection.key,
-            },
-            trace=self._trace,
-            mcp=dialect.document.rpc_system == "mcp",
-            side=self._side,
-        )
+        attributes: Attributes = {
+            **self._attributes,
+            semconv.RPC_SYSTEM_NAME: "jsonrpc",
+            semconv.NETWORK_PROTOCOL_NAME: "websocket",
+            semconv.DIALECT: dialect.name,
+            semconv.CONNECTION_ID: self.connection.key,
+        }
+        mcp = dialect.document.rpc_system == "mcp"
+        return hub.recorder(dialect, ConnectionFacts(attributes, self._trace, mcp, self._side))
 
     def _stop_inspecting(self, reason: str, now_ns: int) -> None:
         """End what is open: the bytes go on, but nothing more will be seen of them."""

@@ -38,6 +38,7 @@ from debbie_otel.session.events import Event
 from debbie_otel.session.model import Call, Clock
 from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.telemetry.connection_spans import RecorderOptions
 from debbie_otel.telemetry.export.destination import default_data_dir
 from debbie_otel.telemetry.export.pipeline import (
     Pipeline,
@@ -50,7 +51,7 @@ from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.instruments import OpenCalls
 from debbie_otel.telemetry.record_alerts import AlertRecorder
 from debbie_otel.telemetry.record_interventions import InterventionRecorder
-from debbie_otel.telemetry.recorder import RecorderOptions
+from debbie_otel.telemetry.traces import Traces
 from debbie_otel.transports.program.observed import Side
 from debbie_otel.wire.direction import MessageDirection
 
@@ -75,6 +76,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         backlog: Of all interceptors whose messages may come on any thread.
         name: Of this Debbie, in the names of connections.
         numbers: Of connections.
+        traces: Of sessions, which may be resumed.
 
     """
 
@@ -93,6 +95,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     readers: list[DetectorReader] = msgspec.field(default_factory=list)
     backlog: Backlog = msgspec.field(default_factory=Backlog)
     numbers: itertools.count[int] = msgspec.field(default_factory=partial(itertools.count, 1))
+    traces: Traces = msgspec.field(default_factory=Traces)
 
 
 class Runtime:
@@ -344,6 +347,7 @@ class Runtime:
             settings.method_limit,
             lambda dialect: OpenCalls(*lasting.monitor.live.open_calls(dialect, lasting.clock())),
             lambda: lasting.memory.current,
+            lasting.traces,
         )
 
     def _make_detector(self) -> AnomalyDetector:

@@ -38,7 +38,7 @@ class Outcome(StrEnum):
     __hash__ = str.__hash__  # as in `message`
 
 
-class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
+class SessionInfo(msgspec.Struct, eq=False, kw_only=True, weakref=True):
     """Identity and totals of one session, as others may keep them.
 
     Attributes:
@@ -50,7 +50,6 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
         turns: Turns opened; so for calls, tools, errors, messages.
         resumed: Whether it had lived before on another connection.
         unnamed: Whether the id is the connection's, as the wire tells none.
-        handle: Whatever the recorder of spans keeps with it; the core does not look at it.
 
     """
 
@@ -68,7 +67,6 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True):
     resumed: bool = False
     unnamed: bool = False
     agent_id: str | None = None
-    handle: Any = None
 
 
 class TraceContext(msgspec.Struct, frozen=True, gc=False):
@@ -78,7 +76,7 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
     tracestate: str = ""
 
 
-class Turn(msgspec.Struct, eq=False, kw_only=True):
+class Turn(msgspec.Struct, eq=False, kw_only=True, weakref=True):
     """One turn of an agent: from a user's input to the end of the agent's work on it.
 
     Attributes:
@@ -90,7 +88,6 @@ class Turn(msgspec.Struct, eq=False, kw_only=True):
         stop_reason: The protocol's own word for why it ended.
         error_type: As `error.type` of OpenTelemetry; None without an error.
         input: The user's words, and `output`, the agent's: content, cut to a bound.
-        handle: As in SessionInfo.
 
     """
 
@@ -114,10 +111,9 @@ class Turn(msgspec.Struct, eq=False, kw_only=True):
     output_tokens: int = 0
     input: str | None = None
     output: str | None = None
-    handle: Any = None
 
 
-class Call(msgspec.Struct, eq=False, kw_only=True):
+class Call(msgspec.Struct, eq=False, kw_only=True, weakref=True):
     """One JSON-RPC request and its response.
 
     Attributes:
@@ -134,7 +130,6 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
         injected: Whether it is a request of Debbie's own, which no client sent.
         part_of: The open request of the other side in whose course it was made, where that is
             known; for a server that asks its client for something while it runs a tool.
-        handle: As in SessionInfo.
 
     """
 
@@ -161,7 +156,6 @@ class Call(msgspec.Struct, eq=False, kw_only=True):
     is_rpc_error: bool = False
     injected: bool = False
     part_of: Call | None = None
-    handle: Any = None
 
 
 class Tool(msgspec.Struct, eq=False, kw_only=True):

@@ -14,8 +14,8 @@ from debbie_otel import semconv
 from debbie_otel.session.model import Call, Outcome, SessionInfo, TraceContext, Turn
 from debbie_otel.session.redact import content
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
-from debbie_otel.telemetry.outlet import SpanSink
-from debbie_otel.telemetry.spans import UNSET, OpenSpan
+from debbie_otel.telemetry.spans import UNSET, OpenSpan, SpanSink
+from debbie_otel.telemetry.traces import Traces
 from debbie_otel.wire.direction import MessageDirection
 
 _AT_SERVER = {
@@ -49,17 +49,32 @@ class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True):
     content_limit: int = 4096
 
 
+class ConnectionFacts(msgspec.Struct, frozen=True):
+    """What the spans of one connection depend on.
+
+    Attributes:
+        attributes: Of every one of them.
+        trace: Trace context of the handshake; parent of what has no other.
+        mcp: Whether MCP's names apply.
+        side: Where this is seen: at the server's door, or in the client's process, where the
+            kinds of spans and the metrics of calls are the other way about.
+
+    """
+
+    attributes: Attributes
+    trace: TraceContext | None = None
+    mcp: bool = False
+    side: Literal["client", "server"] = "server"
+
+
 class ConnectionSpans:
     """Starts the spans of one connection.
 
     Args:
         writer: Where spans go.
+        traces: Spans that others are children of.
         options: Whether content is recorded, and how much.
-        constant: Attributes of every span of this connection.
-        trace: Trace context of the handshake; parent of what has no other.
-        mcp: Whether MCP's names apply.
-        side: Where this is seen: at the server's door, or in the client's process, where the
-            kinds of spans are the other way about.
+        facts: What is known of the connection.
 
     Attributes:
         kinds: The kind of a span by the direction of its message.
@@ -70,22 +85,16 @@ class ConnectionSpans:
     """
 
     def __init__(
-        self,
-        writer: SpanSink,
-        options: RecorderOptions,
-        constant: Attributes,
-        *,
-        trace: TraceContext | None = None,
-        mcp: bool = False,
-        side: Literal["client", "server"] = "server",
+        self, writer: SpanSink, traces: Traces, options: RecorderOptions, facts: ConnectionFacts
     ) -> None:
-        self.kinds = _AT_SERVER if side == "server" else _AT_CLIENT
+        self.kinds = _AT_SERVER if facts.side == "server" else _AT_CLIENT
         self.end = writer.end
-        self.outer = None if trace is None else span_context(trace)
-        self.method_attribute = semconv.MCP_METHOD_NAME if mcp else semconv.RPC_METHOD
-        self._new = writer.start
+        self.outer = None if facts.trace is None else span_context(facts.trace)
+        self.method_attribute = semconv.MCP_METHOD_NAME if facts.mcp else semconv.RPC_METHOD
+        self._start = writer.start
+        self._traces = traces
         self._options = options
-        self._constant = constant
+        self._constant = constant = facts.attributes
         self._session_id = ""
         self._session_layer = SharedAttributes(constant)
         self._call_layers: dict[tuple[str, bool], SharedAttributes] = {}
@@ -105,8 +114,9 @@ class ConnectionSpans:
         """Start a span of a session."""
         if session.id != self._session_id:
             self._change_session(session)
-        return self._new(
-            name[:MAX_NAME], kind, start_ns, parent, self._session_layer, attributes, links
+        layer = self._session_layer
+        return self._start(
+            OpenSpan(name[:MAX_NAME], kind, start_ns, parent, layer, attributes, links)
         )
 
     def open_call(self, call: Call, attributes: Attributes) -> OpenSpan:
@@ -125,38 +135,26 @@ class ConnectionSpans:
         else:
             parent = self.parent(call.trace, turn)
             if call.trace is not None and turn is not None:
-                links = (link_to(turn.handle.context, "turn"),)
+                links = self._link_to_turn(turn)
         if call.session.id != self._session_id:
             self._change_session(call.session)
         key = call.method, call.versioned
         layer = self._call_layers.get(key) or self._call_layer(*key)
         kind, started = self.kinds[call.direction], call.started_ns
-        span = self._new(name[:MAX_NAME], kind, started, parent, layer, attributes, links)
-        call.handle = span
-        return span
+        return self._start(
+            OpenSpan(name[:MAX_NAME], kind, started, parent, layer, attributes, links)
+        )
 
-    def call_context(self, call: Call) -> SpanContext:
-        """Return the context of a request's span."""
+    def call_context(self, call: Call) -> SpanContext | None:
+        """Return the context of a request's span, which is opened for its children."""
         if call.opens_turn and call.turn is not None:
-            turn_span: OpenSpan = call.turn.handle
-            return turn_span.context
-        span: OpenSpan = call.handle or self.open_call(call, {})
+            span = self._traces.turns.get(call.turn)
+            return self.outer if span is None else span.context
+        span = self._traces.calls.get(call)
+        if span is None:
+            span = self.open_call(call, {})
+            self._traces.calls.set(call, span)
         return span.context
-
-    def point(
-        self,
-        session: SessionInfo,
-        name: str,
-        kind: SpanKind,
-        time_ns: int,
-        parent: SpanContext | None,
-        attributes: Attributes,
-        links: Sequence[Link] = (),
-        status: Status = UNSET,
-    ) -> None:
-        """Record a span of no length."""
-        span = self.start(session, name, kind, time_ns, parent, attributes, links)
-        self.end(span, time_ns, status)
 
     def parent(self, trace: TraceContext | None, turn: Turn | None) -> SpanContext | None:
         """Return the parent: what the caller sent, else the turn, else the handshake's trace."""
@@ -164,9 +162,14 @@ class ConnectionSpans:
         if sent is not None:
             return sent
         if turn is not None:
-            handle: OpenSpan = turn.handle
-            return handle.context
+            span = self._traces.turns.get(turn)
+            if span is not None:
+                return span.context
         return self.outer
+
+    def _link_to_turn(self, turn: Turn) -> Sequence[Link]:
+        span = self._traces.turns.get(turn)
+        return () if span is None else (link_to(span.context, "turn"),)
 
     def capture(self, attributes: Attributes, name: str, value: Any) -> None:
         """Note content where that is wanted."""

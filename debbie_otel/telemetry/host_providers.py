@@ -22,12 +22,10 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
-    Link,
     NonRecordingSpan,
     ProxyTracerProvider,
     Span,
     SpanContext,
-    SpanKind,
     Status,
     TraceFlags,
     Tracer,
@@ -43,10 +41,10 @@ from debbie_otel.sdk_private import (
     is_stand_in,
 )
 from debbie_otel.telemetry.aggregate import Histograms
-from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
+from debbie_otel.telemetry.attributes import Attributes
+from debbie_otel.telemetry.hub import Outlet
 from debbie_otel.telemetry.logs import LogEvent
-from debbie_otel.telemetry.outlet import Outlet, SpanSink
-from debbie_otel.telemetry.spans import UNSET, OpenSpan, Origin
+from debbie_otel.telemetry.spans import UNSET, OpenSpan, Origin, SpanSink
 
 if TYPE_CHECKING:
     _MeterProxy = ObjectProxy[Meter]
@@ -178,42 +176,25 @@ class TracerWriter:
         # What the tracer returned for a span of ours, and the attributes that it was started with.
         self._open: dict[int, tuple[Span, Attributes]] = {}
 
-    def start(
-        self,
-        name: str,
-        kind: SpanKind,
-        start_ns: int,
-        parent: SpanContext | None,
-        shared: SharedAttributes,
-        attributes: Attributes,
-        links: Sequence[Link] = (),
-    ) -> OpenSpan:
-        """Start a span; see `SpanWriter.start`. Never a child of the caller's current span."""
+    def start(self, span: OpenSpan) -> OpenSpan:
+        """Start a span; never a child of the caller's current span."""
+        parent = span.parent
         real = self._tracer.start_span(
-            name,
+            span.name,
             _ROOT if parent is None else set_span_in_context(NonRecordingSpan(parent), _ROOT),
-            kind,
-            {**shared, **attributes},
-            links,
-            start_ns,
+            span.kind,
+            {**span.shared, **span.attributes},
+            span.links,
+            span.start_ns,
         )
         context = real.get_span_context()
         if real.is_recording():
-            self._open[context.span_id] = real, attributes.copy()
-        return OpenSpan(
-            origin=self._origin,
-            name=name,
-            kind=kind,
-            start_ns=start_ns,
-            trace_id=context.trace_id,
-            span_id=context.span_id,
-            parent=parent,
-            shared=shared,
-            attributes=attributes,
-            links=links,
-            sampled=bool(context.trace_flags & TraceFlags.SAMPLED),
-            state=context.trace_state,
-        )
+            self._open[context.span_id] = real, span.attributes.copy()
+        span.origin = self._origin
+        span.trace_id, span.span_id = context.trace_id, context.span_id
+        span.sampled = bool(context.trace_flags & TraceFlags.SAMPLED)
+        span.state = context.trace_state
+        return span
 
     def end(self, span: OpenSpan, end_ns: int, status: Status = UNSET) -> None:
         """End a span, with what has been added to it since its start."""

@@ -7,17 +7,39 @@ known only by its first message; so services are made when they are first needed
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from debbie_otel import semconv
 from debbie_otel.session.dialect.dialect import Dialect
-from debbie_otel.telemetry.aggregate import Sums, named
-from debbie_otel.telemetry.alert_instruments import AlertInstruments
-from debbie_otel.telemetry.instruments import Instruments, OpenCalls
-from debbie_otel.telemetry.outlet import Outlet, SpanSink
-from debbie_otel.telemetry.recorder import RecorderOptions
+from debbie_otel.telemetry.aggregate import Histograms, Sums, named
+from debbie_otel.telemetry.connection_spans import ConnectionFacts, RecorderOptions
+from debbie_otel.telemetry.instruments import AlertInstruments, Instruments, OpenCalls
+from debbie_otel.telemetry.logs import LogEvent
+from debbie_otel.telemetry.recorder import Recorder
+from debbie_otel.telemetry.spans import SpanSink
+from debbie_otel.telemetry.traces import Traces
+
+
+class Outlet(Protocol):
+    """Takes the telemetry of services out of the process: a `Pipeline`, or the program's providers.
+
+    `Pipeline` tells of the arguments.
+    """
+
+    def writer(self, service_name: str) -> SpanSink:
+        """Return where the spans of a service go."""
+
+    def meter(self, service_name: str) -> Meter:
+        """Return the meter of a service."""
+
+    def add_histograms(self, service_name: str, histograms: Iterable[Histograms]) -> None:
+        """Export histograms of our own with the metrics of a service."""
+
+    def emit_event(self, service_name: str, event: LogEvent) -> None:
+        """Emit a log event."""
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -38,6 +60,10 @@ class TelemetryHub:
         method_limit: Names per metric attribute that are told apart.
         open_calls: Counts the requests of a dialect that wait for an answer.
         agent_memory: Bytes of the agent's process; 0 where none is watched.
+        traces: Of the sessions so far; a new one if there were none.
+
+    Attributes:
+        traces: Those, shared by all recorders.
 
     """
 
@@ -48,9 +74,11 @@ class TelemetryHub:
         method_limit: int,
         open_calls: Callable[[str], OpenCalls],
         agent_memory: Callable[[], int] = lambda: 0,
+        traces: Traces | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.options = options
+        self.traces = Traces() if traces is None else traces
         self._method_limit = method_limit
         self._open_calls = open_calls
         self._agent_memory = agent_memory
@@ -63,6 +91,11 @@ class TelemetryHub:
         if service is None:
             service = self._services[dialect.name] = self._make(dialect)
         return service
+
+    def recorder(self, dialect: Dialect, facts: ConnectionFacts) -> Recorder:
+        """Return what records the events of a connection, as long as it speaks a dialect."""
+        service = self.service(dialect)
+        return Recorder(service.writer, service.instruments, self.traces, self.options, facts)
 
     def named(self, dialect: str | None) -> Service | None:
         """Return the service of a dialect if there is one yet; any for None."""

@@ -1,4 +1,4 @@
-"""What becomes of an alert in the telemetry: a span event, a short span, metrics, log events."""
+"""Records alerts: as a span event, a short span, metrics and log events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.hub import Service, TelemetryHub
 from debbie_otel.telemetry.logs import LogEvent, LogSeverity
-from debbie_otel.telemetry.place import place_of
+from debbie_otel.telemetry.spans import OpenSpan
 
 _GRAVE = ("high", "critical")
 
@@ -58,16 +58,18 @@ class AlertRecorder:
         """Show an alert in the trace; return the span that it is about: the turn's, if any."""
         attributes = describe(transition.alert)
         now = transition.time_ns
-        turn, parent = place_of(session)
+        turn, parent = self._hub.traces.place_of(session)
         if turn is not None:
             turn.add_event(semconv.EVENT_ALERT, now, attributes)
         span = service.writer.start(
-            f"{semconv.EVENT_ALERT} {transition.alert.alert_type}",
-            SpanKind.INTERNAL,
-            now,
-            parent,
-            SharedAttributes({semconv.SESSION_ID: transition.alert.session_id}),
-            attributes,
+            OpenSpan(
+                f"{semconv.EVENT_ALERT} {transition.alert.alert_type}",
+                SpanKind.INTERNAL,
+                now,
+                parent,
+                SharedAttributes({semconv.SESSION_ID: transition.alert.session_id}),
+                attributes,
+            )
         )
         span.add_event(semconv.EVENT_ALERT, now, attributes)
         service.writer.end(span, now)

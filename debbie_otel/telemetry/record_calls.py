@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from opentelemetry.trace import SpanKind
 
 from debbie_otel import semconv
@@ -14,6 +11,7 @@ from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import ConnectionSpans, status_of
 from debbie_otel.telemetry.instruments import Instruments
 from debbie_otel.telemetry.spans import UNSET
+from debbie_otel.telemetry.traces import Traces
 
 # Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
 _SERVER, _COMPLETED = SpanKind.SERVER, Outcome.COMPLETED
@@ -25,27 +23,25 @@ class CallRecorder:
     Args:
         spans: Those of the connection.
         instruments: Where measurements go.
-
-    Attributes:
-        handlers: What records an event, by its type.
+        traces: Spans that have begun.
 
     """
 
-    def __init__(self, spans: ConnectionSpans, instruments: Instruments) -> None:
+    def __init__(self, spans: ConnectionSpans, instruments: Instruments, traces: Traces) -> None:
         self._spans = spans
         self._instruments = instruments
-        self.handlers: dict[type, Callable[[Any], None]] = {
-            ev.CallEnded: self._call_ended,
-            ev.ToolEnded: self._tool_ended,
-        }
+        self._traces = traces
 
-    def _call_ended(self, event: ev.CallEnded) -> None:
+    def call_ended(self, event: ev.CallEnded) -> None:
+        """Record a request with its response."""
         call = event.call
         turn, tool = call.turn, call.tool
         kind = self._spans.kinds[call.direction]
         served = kind is _SERVER
         if call.opens_turn and turn is not None:
-            self._instruments.call(call, served, *turn.handle.exemplar)
+            turn_span = self._traces.turns.get(turn)
+            exemplar = (0, 0) if turn_span is None else turn_span.exemplar
+            self._instruments.call(call, served, *exemplar)
             return
         attributes: Attributes = {
             semconv.JSONRPC_REQUEST_ID: str(call.id),
@@ -63,7 +59,7 @@ class CallRecorder:
             if call.error_code is not None:
                 attributes[semconv.RPC_RESPONSE_STATUS_CODE] = str(call.error_code)
             status = status_of(attributes, call.outcome, call.error_type, call.error_message)
-        span = call.handle
+        span = self._traces.calls.get(call)
         if span is None:
             span = self._spans.open_call(call, attributes)
         else:
@@ -74,7 +70,8 @@ class CallRecorder:
         if tool is not None:
             self._instruments.tool(tool, trace_id, span_id)
 
-    def _tool_ended(self, event: ev.ToolEnded) -> None:
+    def tool_ended(self, event: ev.ToolEnded) -> None:
+        """Record a tool that is not a request of its own."""
         tool, spans = event.tool, self._spans
         if tool.is_call:
             return  # the span of its request says it all

@@ -1,4 +1,4 @@
-"""What becomes of an intervention in the telemetry: spans, span events, metrics, log events."""
+"""Records interventions: as spans, span events, metrics and log events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from debbie_otel.telemetry.attributes import Attributes, SharedAttributes
 from debbie_otel.telemetry.connection_spans import link_to
 from debbie_otel.telemetry.hub import Service, TelemetryHub
 from debbie_otel.telemetry.logs import LogEvent
-from debbie_otel.telemetry.place import place_of
 from debbie_otel.telemetry.record_alerts import describe
 from debbie_otel.telemetry.spans import UNSET, OpenSpan
 
@@ -65,7 +64,7 @@ class InterventionRecorder:
                 self._under_way[key] = begun
                 self._log(event, begun, semconv.EVENT_ATTEMPT, self._facts(event))
         elif (acted := self._under_way.get(key)) is not None:
-            led_to = _turn_of_ours(session, acted.started_ns)
+            led_to = self._hub.traces.injected_turn(session, acted.started_ns)
             acted.span = self._attempt_span(event, acted, self._facts(event), led_to)
             acted.service.writer.end(acted.span, event.time_ns)
 
@@ -73,7 +72,7 @@ class InterventionRecorder:
         service = self._hub.named(None if session is None else session.info.dialect)
         if service is None:
             return None
-        turn, parent = place_of(session)
+        turn, parent = self._hub.traces.place_of(session)
         if turn is not None and event.phase == "triggered":
             turn.add_event(semconv.EVENT_ATTEMPT, event.time_ns, self._facts(event))
         return _Shown(service, turn, parent, event.time_ns)
@@ -121,8 +120,9 @@ class InterventionRecorder:
         links: list[Link],
     ) -> OpenSpan:
         session = SharedAttributes({semconv.SESSION_ID: event.alert.session_id})
+        kind, parent = SpanKind.INTERNAL, shown.parent
         return shown.service.writer.start(
-            name, SpanKind.INTERNAL, start_ns, shown.parent, session, dict(facts), links
+            OpenSpan(name, kind, start_ns, parent, session, dict(facts), links)
         )
 
     def _facts(self, event: InterventionEvent) -> Attributes:
@@ -162,17 +162,6 @@ class InterventionRecorder:
                 about,
             ),
         )
-
-
-def _turn_of_ours(session: Session | None, since_ns: int) -> SpanContext | None:
-    """Return where the turn is that an attempt has opened, open or ended already."""
-    if session is None:
-        return None
-    for turn in (*reversed(session.open_turns), *reversed(session.past)):
-        if turn.call is not None and turn.call.injected and turn.started_ns >= since_ns:
-            span: OpenSpan | None = turn.handle
-            return None if span is None else span.context
-    return None
 
 
 def _outcome(record: InterventionRecord) -> Attributes:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from debbie_otel import semconv
 from debbie_otel.session import events as ev
 from debbie_otel.session.message import InterceptedMessage, MessageType
@@ -21,10 +18,7 @@ class MessageRecorder:
     Args:
         spans: Those of the connection.
         instruments: Where measurements go.
-        options: What becomes of the chunks of a stream.
-
-    Attributes:
-        handlers: What records an event, by its type.
+        options: How the chunks of a stream become spans.
 
     """
 
@@ -33,18 +27,12 @@ class MessageRecorder:
     ) -> None:
         self._spans = spans
         self._instruments = instruments
-        self.handlers: dict[type, Callable[[Any], None]] = {
-            ev.MessageSeen: instruments.message_seen,
-            ev.NotificationSeen: self._notification,
-            ev.StraySeen: self._stray,
-            ev.UsageReported: self._usage,
-        }
-        if options.stream_chunks == "span":
-            self.handlers[ev.StreamAdvanced] = self._stream_advanced
-        elif options.stream_chunks == "fold":
-            self.handlers[ev.StreamEnded] = self._stream_ended
+        self._chunks = options.stream_chunks
 
-    def _stream_ended(self, event: ev.StreamEnded) -> None:
+    def stream_ended(self, event: ev.StreamEnded) -> None:
+        """Record a run of chunks as one span, where that is asked for."""
+        if self._chunks != "fold":
+            return
         stream = event.stream
         attributes = self._stream_attributes(stream)
         attributes[semconv.STREAM_CHUNKS] = stream.count
@@ -62,9 +50,12 @@ class MessageRecorder:
         )
         self._spans.end(span, stream.last_ns)
 
-    def _stream_advanced(self, event: ev.StreamAdvanced) -> None:
+    def stream_advanced(self, event: ev.StreamAdvanced) -> None:
+        """Record a chunk as a span of its own, where that is asked for."""
+        if self._chunks != "span":
+            return
         stream = event.stream
-        self._spans.point(
+        span = self._spans.start(
             stream.session,
             stream.method,
             self._spans.kinds[stream.direction],
@@ -72,6 +63,7 @@ class MessageRecorder:
             self._spans.parent(None, stream.turn),
             self._stream_attributes(stream),
         )
+        self._spans.end(span, event.time_ns)
 
     def _stream_attributes(self, stream: Stream) -> Attributes:
         return {
@@ -80,7 +72,8 @@ class MessageRecorder:
             semconv.STREAM_KIND: stream.kind,
         }
 
-    def _notification(self, event: ev.NotificationSeen) -> None:
+    def notification_seen(self, event: ev.NotificationSeen) -> None:
+        """Record a notification."""
         message = event.message
         name = message.method or ""
         attributes = self._single(message)
@@ -89,16 +82,12 @@ class MessageRecorder:
             parent = self._spans.parent(None, event.turn)
         else:
             parent = self._spans.call_context(event.call)
-        self._spans.point(
-            event.session,
-            name,
-            self._spans.kinds[message.direction],
-            event.time_ns,
-            parent,
-            attributes,
-        )
+        kind = self._spans.kinds[message.direction]
+        span = self._spans.start(event.session, name, kind, event.time_ns, parent, attributes)
+        self._spans.end(span, event.time_ns)
 
-    def _stray(self, event: ev.StraySeen) -> None:
+    def stray_seen(self, event: ev.StraySeen) -> None:
+        """Record what answers no request, or is not JSON-RPC."""
         message = event.message
         unknown = message.type is MessageType.UNKNOWN
         attributes = self._single(message)
@@ -112,15 +101,15 @@ class MessageRecorder:
             error = message.rpc_error()
             code = "malformed_error" if error.code is None else str(error.code)
             status = status_of(attributes, Outcome.FAILED, code, error.message)
-        self._spans.point(
+        span = self._spans.start(
             event.session,
             semconv.SPAN_UNKNOWN if unknown else semconv.SPAN_UNMATCHED,
             self._spans.kinds[message.direction],
             event.time_ns,
             self._spans.parent(None, event.turn),
             attributes,
-            status=status,
         )
+        self._spans.end(span, event.time_ns, status)
 
     @staticmethod
     def _single(message: InterceptedMessage) -> Attributes:
@@ -130,5 +119,6 @@ class MessageRecorder:
             semconv.MESSAGE_SIZE: message.size,
         }
 
-    def _usage(self, event: ev.UsageReported) -> None:
+    def usage_reported(self, event: ev.UsageReported) -> None:
+        """Count tokens."""
         self._instruments.tokens(event.session.agent, event.input_tokens, event.output_tokens)

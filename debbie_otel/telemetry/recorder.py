@@ -8,41 +8,41 @@ response, a notification alone, a run of stream chunks together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.trace import SpanKind
 
 from debbie_otel import semconv
 from debbie_otel.session import events as ev
-from debbie_otel.session.model import TraceContext
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import (
+    ConnectionFacts,
     ConnectionSpans,
     RecorderOptions,
     link_to,
     status_of,
 )
 from debbie_otel.telemetry.instruments import Instruments
-from debbie_otel.telemetry.outlet import SpanSink
 from debbie_otel.telemetry.record_calls import CallRecorder
 from debbie_otel.telemetry.record_messages import MessageRecorder
-from debbie_otel.telemetry.spans import OpenSpan
+from debbie_otel.telemetry.spans import SpanSink
+from debbie_otel.telemetry.traces import SessionTrace, Traces
 
-__all__ = ["Recorder", "RecorderOptions", "SessionTrace"]
-
-
-class SessionTrace(msgspec.Struct):
-    """What later spans of a session link to, and where it was counted as active.
-
-    Its end may come by another recorder: the dialect was recognised later, or it is seen on
-    several connections.
-    """
-
-    start: SpanContext
-    counted: Instruments
-    last_turn: SpanContext | None = None
+RECORDED: tuple[type[ev.Event], ...] = (
+    ev.MessageSeen,
+    ev.CallEnded,
+    ev.StreamAdvanced,
+    ev.NotificationSeen,
+    ev.ToolEnded,
+    ev.StreamEnded,
+    ev.TurnStarted,
+    ev.TurnEnded,
+    ev.SessionStarted,
+    ev.SessionEnded,
+    ev.UsageReported,
+    ev.StraySeen,
+)
+"""The kinds of events that leave a trace, the frequent ones first."""
 
 
 class Recorder:
@@ -51,15 +51,9 @@ class Recorder:
     Args:
         writer: Where spans go.
         instruments: Where measurements go.
+        traces: Spans of the sessions, also on other connections.
         options: How.
-        constant: Attributes of every span of this connection.
-        trace: Trace context of the handshake; parent of what has no other.
-        mcp: Whether MCP's names apply.
-        side: Where this is seen: at the server's door, or in the client's process, where the
-            kinds of spans and the metrics of calls are the other way about.
-
-    Attributes:
-        handlers: What records an event, by its type; events without one leave no trace.
+        facts: What is known of the connection.
 
     """
 
@@ -67,29 +61,51 @@ class Recorder:
         self,
         writer: SpanSink,
         instruments: Instruments,
+        traces: Traces,
         options: RecorderOptions,
-        constant: Attributes,
-        *,
-        trace: TraceContext | None = None,
-        mcp: bool = False,
-        side: Literal["client", "server"] = "server",
+        facts: ConnectionFacts,
     ) -> None:
         self._instruments = instruments
-        self._spans = ConnectionSpans(writer, options, constant, trace=trace, mcp=mcp, side=side)
-        self.handlers: dict[type, Callable[[Any], None]] = {
-            ev.SessionStarted: self._session_started,
-            ev.SessionEnded: self._session_ended,
-            ev.TurnStarted: self._turn_started,
-            ev.TurnEnded: self._turn_ended,
-            **CallRecorder(self._spans, instruments).handlers,
-            **MessageRecorder(self._spans, instruments, options).handlers,
-        }
+        self._traces = traces
+        self._spans = ConnectionSpans(writer, traces, options, facts)
+        self._calls = CallRecorder(self._spans, instruments, traces)
+        self._messages = MessageRecorder(self._spans, instruments, options)
+
+    def on_event(self, event: ev.Event) -> None:
+        """Record an event of a kind that is RECORDED; others leave no trace.
+
+        Types are compared: `match` asks each class in turn, which costs more than most events do.
+        """
+        if type(event) is ev.MessageSeen:
+            self._instruments.message_seen(event)
+        elif type(event) is ev.CallEnded:
+            self._calls.call_ended(event)
+        elif type(event) is ev.StreamAdvanced:
+            self._messages.stream_advanced(event)
+        elif type(event) is ev.NotificationSeen:
+            self._messages.notification_seen(event)
+        elif type(event) is ev.ToolEnded:
+            self._calls.tool_ended(event)
+        elif type(event) is ev.StreamEnded:
+            self._messages.stream_ended(event)
+        elif type(event) is ev.TurnStarted:
+            self._turn_started(event)
+        elif type(event) is ev.TurnEnded:
+            self._turn_ended(event)
+        elif type(event) is ev.SessionStarted:
+            self._session_started(event)
+        elif type(event) is ev.SessionEnded:
+            self._session_ended(event)
+        elif type(event) is ev.UsageReported:
+            self._messages.usage_reported(event)
+        elif type(event) is ev.StraySeen:
+            self._messages.stray_seen(event)
 
     # -- sessions ----------------------------------------------------------------------------
 
     def _session_started(self, event: ev.SessionStarted) -> None:
         session = event.session
-        before: SessionTrace | None = session.handle
+        before = self._traces.sessions.get(session)
         links = [] if before is None else [link_to(before.start, "resumed_session")]
         span = self._spans.start(
             session,
@@ -100,15 +116,14 @@ class Recorder:
             {semconv.SESSION_RESUMED: session.resumed},
             links,
         )
-        session.handle = SessionTrace(
-            span.context, self._instruments, None if before is None else before.last_turn
-        )
+        last_turn = None if before is None else before.last_turn
+        self._traces.sessions.set(session, SessionTrace(span.context, self._instruments, last_turn))
         self._instruments.sessions_active += 1
         self._spans.end(span, event.time_ns)
 
     def _session_ended(self, event: ev.SessionEnded) -> None:
         session = event.session
-        trace: SessionTrace | None = session.handle
+        trace = self._traces.sessions.get(session)
         if trace is not None:
             trace.counted.sessions_active -= 1
         self._instruments.session(session, event.reason)
@@ -121,15 +136,16 @@ class Recorder:
             semconv.SESSION_MESSAGES: session.messages,
         }
         links = [] if trace is None else [link_to(trace.start, "session_start")]
-        name = semconv.SPAN_SESSION_END
-        self._spans.point(session, name, SpanKind.INTERNAL, event.time_ns, None, attributes, links)
+        name, now = semconv.SPAN_SESSION_END, event.time_ns
+        span = self._spans.start(session, name, SpanKind.INTERNAL, now, None, attributes, links)
+        self._spans.end(span, now)
 
     # -- turns -------------------------------------------------------------------------------
 
     def _turn_started(self, event: ev.TurnStarted) -> None:
         turn = event.turn
         session = turn.session
-        trace: SessionTrace | None = session.handle
+        trace = self._traces.sessions.get(session)
         links = []
         if trace is not None:
             links.append(link_to(trace.start, "session_start"))
@@ -149,7 +165,7 @@ class Recorder:
             attributes[semconv.REQUEST_SIZE] = turn.call.request_bytes
             if turn.call.injected:
                 attributes[semconv.INJECTED] = True
-        turn.handle = self._spans.start(
+        span = self._spans.start(
             session,
             f"{semconv.INVOKE_AGENT} {session.agent}",
             self._spans.kinds[turn.direction],
@@ -158,12 +174,15 @@ class Recorder:
             attributes,
             links,
         )
+        self._traces.turns.set(turn, span)
         if trace is not None:
-            trace.last_turn = turn.handle.context
+            trace.last_turn = span.context
 
     def _turn_ended(self, event: ev.TurnEnded) -> None:
         turn = event.turn
-        span: OpenSpan = turn.handle
+        span = self._traces.turns.get(turn)
+        if span is None:  # it began before there was a recorder
+            return
         attributes = span.attributes
         attributes[semconv.TURN_OUTCOME] = str(turn.outcome)
         attributes[semconv.TURN_TOOLS] = turn.tools

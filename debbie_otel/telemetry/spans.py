@@ -9,7 +9,7 @@ parent's trace flags. The SDK's own `ReadableSpan` is made only for an exporter 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import msgspec
 from opentelemetry.sdk.resources import Resource
@@ -50,34 +50,38 @@ class Origin(msgspec.Struct, frozen=True, eq=False):
     scope: InstrumentationScope
 
 
+_NOBODY = Origin(Resource.get_empty(), InstrumentationScope(""))
+
+
 @final
 class OpenSpan(msgspec.Struct, eq=False, gc=False):
     """A span, from its start to its export.
 
     Attributes:
-        origin: Whose it is.
         kind: Server, client or internal.
         start_ns: Nanoseconds since the epoch; so is `end_ns`, which is 0 while it is open.
-        trace_id: 128 bits; `span_id`, 64. They are known from the start, for its children.
-        parent: Context of the parent; None for the root of a trace.
+        parent: Context of the parent, local or remote; None for the root of a trace.
         shared: Attributes that other spans have too.
         attributes: The span's own; more may be added until its end.
+        links: To other spans.
+        origin: Whose it is; like the fields after it, set by `SpanSink.start`.
+        trace_id: 128 bits; `span_id`, 64. They are known from the start, for its children.
         sampled: Whether it is exported.
         state: The trace state that it hands down.
         dropped: How many attributes, events and links were left out because of a limit.
 
     """
 
-    origin: Origin
     name: str
     kind: SpanKind
     start_ns: int
-    trace_id: int
-    span_id: int
     parent: SpanContext | None
     shared: SharedAttributes
     attributes: Attributes
     links: Sequence[Link] = ()
+    origin: Origin = _NOBODY
+    trace_id: int = 0
+    span_id: int = 0
     sampled: bool = True
     state: TraceState = DEFAULT_TRACE_STATE
     events: Sequence[Event] = ()
@@ -122,6 +126,16 @@ class OpenSpan(msgspec.Struct, eq=False, gc=False):
         )
 
 
+class SpanSink(Protocol):
+    """Where spans go: `SpanWriter`, or a tracer of the program's."""
+
+    def start(self, span: OpenSpan) -> OpenSpan:
+        """Start a span, and return it: give it its ids, and decide whether it is sampled."""
+
+    def end(self, span: OpenSpan, end_ns: int, status: Status = UNSET) -> None:
+        """End a span, with what has been added to it since its start."""
+
+
 class SpanWriter:
     """Starts and ends spans of one resource.
 
@@ -151,46 +165,19 @@ class SpanWriter:
         self._always = sampler is ALWAYS_ON
         self._follows_parent = sampler is DEFAULT_ON
 
-    def start(
-        self,
-        name: str,
-        kind: SpanKind,
-        start_ns: int,
-        parent: SpanContext | None,
-        shared: SharedAttributes,
-        attributes: Attributes,
-        links: Sequence[Link] = (),
-    ) -> OpenSpan:
-        """Start a span; without a parent it begins a trace of its own.
-
-        Args:
-            name: Of the span.
-            kind: Of the span.
-            start_ns: Nanoseconds since the epoch.
-            parent: Context of the parent, local or remote.
-            shared: Attributes that other spans have too.
-            attributes: The span's own; more may be added until its end.
-            links: To other spans.
-
-        """
-        trace_id = self._new_trace_id() if parent is None else parent.trace_id
-        span = OpenSpan(
-            self._origin,
-            name,
-            kind,
-            start_ns,
-            trace_id,
-            self._new_span_id(),
-            parent,
-            shared,
-            attributes,
-            links,
-        )
-        if parent is not None:
+    def start(self, span: OpenSpan) -> OpenSpan:
+        """Start a span; without a parent it begins a trace of its own."""
+        parent = span.parent
+        span.origin = self._origin
+        span.span_id = self._new_span_id()
+        if parent is None:
+            span.trace_id = self._new_trace_id()
+        else:
+            span.trace_id = parent.trace_id
             span.state = parent.trace_state
-        if self._follows_parent:
-            span.sampled = parent is None or bool(parent.trace_flags & TraceFlags.SAMPLED)
-        elif not self._always:
+            if self._follows_parent:
+                span.sampled = bool(parent.trace_flags & TraceFlags.SAMPLED)
+        if not (self._follows_parent or self._always):
             self._sample(span)
         return span
 

@@ -19,8 +19,8 @@ from debbie_otel.report.facts import SessionFacts, Step
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.report.readback import read_sessions, trace_files
 from debbie_otel.session import events as ev
+from debbie_otel.telemetry.connection_spans import RecorderOptions
 from debbie_otel.telemetry.export.files import FileSpanExporter
-from debbie_otel.telemetry.recorder import RecorderOptions
 from tests.intervention.attempts import NOW, attempt
 from tests.play import DATA, SECOND, Play
 from tests.telemetry.spantree import Recorded

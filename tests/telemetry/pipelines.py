@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind
 
 from debbie_otel.telemetry.attributes import SharedAttributes
 from debbie_otel.telemetry.export.pipeline import Pipeline, TelemetrySettings
+from debbie_otel.telemetry.spans import OpenSpan
 
 
 def begun(chosen: TelemetrySettings) -> Pipeline:
@@ -45,7 +46,7 @@ def end_span(pipeline: Pipeline, number: int, service: str = "test-agent") -> No
     """Write a span as the recorder does."""
     writer = pipeline.writer(service)
     shared = SharedAttributes({})
-    span = writer.start(f"span {number}", SpanKind.INTERNAL, 1, None, shared, {})
+    span = writer.start(OpenSpan(f"span {number}", SpanKind.INTERNAL, 1, None, shared, {}))
     writer.end(span, 2)
 
 

@@ -12,9 +12,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from debbie_otel.session import events as ev
+from debbie_otel.telemetry.connection_spans import ConnectionFacts, RecorderOptions
 from debbie_otel.telemetry.instruments import Instruments
-from debbie_otel.telemetry.recorder import Recorder, RecorderOptions
+from debbie_otel.telemetry.recorder import Recorder
 from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
+from debbie_otel.telemetry.traces import Traces
 from tests.play import Play
 
 
@@ -53,12 +55,13 @@ class Recorded:
             sampler,
             CountingIds(),
         )
+        self.traces = Traces()
         self.recorder = Recorder(
             self.writer,
             self.instruments,
+            self.traces,
             options or RecorderOptions(),
-            {"debbie.connection.id": "conn-A"},
-            mcp=mcp,
+            ConnectionFacts({"debbie.connection.id": "conn-A"}, mcp=mcp),
         )
         self._told = 0
 
@@ -77,14 +80,17 @@ class Recorded:
         self.stage.close()
         self.catch_up()
 
+    def forget(self) -> None:
+        """Have no event in mind any more."""
+        self.stage.events.clear()
+        self._told = 0
+
     def catch_up(self) -> None:
         """Record what has happened since."""
         new: list[ev.Event] = self.stage.events[self._told :]
         self._told = len(self.stage.events)
         for event in new:
-            handler = self.recorder.handlers.get(type(event))
-            if handler is not None:
-                handler(event)
+            self.recorder.on_event(event)
 
     def named(self, name: str) -> ReadableSpan:
         """Return the only span of that name."""

@@ -19,11 +19,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from debbie_otel.session.dialect.registry import builtin_dialects
+from debbie_otel.telemetry.connection_spans import ConnectionFacts, RecorderOptions
 from debbie_otel.telemetry.host_providers import Borrowed, Providers, providers_of_program
 from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.instruments import OpenCalls
 from debbie_otel.telemetry.logs import LogEvent
-from debbie_otel.telemetry.recorder import Recorder, RecorderOptions
+from debbie_otel.telemetry.spans import OpenSpan
 from tests.play import Play
 from tests.telemetry.spantree import tree
 
@@ -76,20 +77,15 @@ class Debbie:
         self.stage = Play("aiwhisperer")
         hub = TelemetryHub(outlet, RecorderOptions(), 64, lambda _: OpenCalls())
         self.service = hub.service(builtin_dialects()["aiwhisperer"])
-        recorder = Recorder(
-            self.service.writer,
-            self.service.instruments,
-            RecorderOptions(),
-            {"debbie.connection.id": "A"},
+        self._recorder = hub.recorder(
+            builtin_dialects()["aiwhisperer"], ConnectionFacts({"debbie.connection.id": "A"})
         )
-        self._handlers = recorder.handlers
 
     def play(self, transcript: str = TURN) -> None:
         before = len(self.stage.events)
         self.stage.play(transcript)
         for event in self.stage.events[before:]:
-            if (handler := self._handlers.get(type(event))) is not None:
-                handler(event)
+            self._recorder.on_event(event)
 
 
 def test_spans_are_the_programs() -> None:
@@ -131,7 +127,7 @@ def test_errors_events_and_links_arrive() -> None:
     assert not span.status.is_ok
     assert span.status.description == "no such method"
     writer = debbie.service.writer
-    opened = writer.start("own", trace.SpanKind.INTERNAL, 5, None, span_shared(), {})
+    opened = writer.start(OpenSpan("own", trace.SpanKind.INTERNAL, 5, None, span_shared(), {}))
     opened.add_event("happened", 6, {"a": 1})
     writer.end(opened, 7)
     (event,) = program.exporter.get_finished_spans()[-1].events

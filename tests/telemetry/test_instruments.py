@@ -6,12 +6,13 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.session.events import MessageSeen
 from debbie_otel.session.message import parse_payload
 from debbie_otel.session.model import SessionInfo
-from debbie_otel.telemetry.alert_instruments import AlertInstruments
-from debbie_otel.telemetry.instruments import Instruments
+from debbie_otel.telemetry.instruments import AlertInstruments, Instruments, Names
 from debbie_otel.wire.direction import MessageDirection
+from tests.intervention.attempts import attempt
 from tests.play import Play, recording
 from tests.telemetry.spantree import Recorded
 
@@ -121,3 +122,61 @@ def test_turns_sessions_and_recoveries_have_boundaries_of_their_own() -> None:
     assert bounds["rpc.server.call.duration"] == bounds["rpc.client.call.duration"]
     assert bounds["rpc.server.call.duration"][-1] == 300
     assert all(list(of) == sorted(set(of)) for of in bounds.values())
+
+
+def test_an_alert_is_counted_once_and_is_active_until_it_is_resolved() -> None:
+    instruments = AlertInstruments()
+    key = {"debbie.alert.type": "session_stall", "debbie.alert.severity": "high"}
+    instruments.alert("session_stall", "high", "alert")
+    found = collected(instruments)
+    assert found["debbie.alerts"] == found["debbie.alerts.active"] == [(1, key)]
+    instruments.alert("session_stall", "high", "resolved")
+    found = collected(instruments)
+    assert found["debbie.alerts"] == [(1, key)]
+    assert found["debbie.alerts.active"] == [(0, key)]
+
+
+def test_an_attempt_is_counted_with_its_outcome_and_measured() -> None:
+    instruments = AlertInstruments()
+    instruments.intervention(attempt(result=InterventionResult.SUCCESS, recovery_seconds=0.5))
+    instruments.intervention(attempt(result=InterventionResult.SKIPPED, reason="cooldown"))
+    about = {
+        "debbie.intervention.strategy": "prompt_injection",
+        "debbie.alert.type": "session_stall",
+    }
+    assert collected(instruments)["debbie.interventions"] == [
+        (1, {**about, "debbie.intervention.result": "success"}),
+        (1, {**about, "debbie.intervention.result": "skipped", "debbie.intervention.reason": "cooldown"}),
+    ]  # fmt: skip
+    duration, recovery = instruments.histograms
+    measured = [
+        [(dict(histogram._attributes(key)), series.total) for key, series in histogram._series.items()]
+        for histogram in (duration, recovery)
+    ]  # fmt: skip
+    assert measured == [
+        [({**about, "debbie.intervention.result": "success"}, 2.0)],
+        [(about, 0.5)],
+    ]
+
+
+def test_unknown_tools_cannot_flood_the_metrics() -> None:
+    instruments = AlertInstruments(limit=2)
+    for tool in ("a", "b", "c", "d", "a"):
+        instruments.tool_loop(tool)
+    assert collected(instruments)["debbie.tool.loops"] == [
+        (2, {"gen_ai.tool.name": "a"}),
+        (1, {"gen_ai.tool.name": "b"}),
+        (2, {"gen_ai.tool.name": "_OTHER"}),
+    ]
+
+
+def test_names_beyond_the_limit_are_other() -> None:
+    names = Names(2, ["known"])
+    assert [names(name) for name in ("a", "b", "c", "a", "known", "d")] == [
+        "a", "b", "_OTHER", "a", "known", "_OTHER",
+    ]  # fmt: skip
+
+
+def test_a_long_name_is_cut() -> None:
+    names = Names(1)
+    assert names("n" * 1000) == "n" * 128

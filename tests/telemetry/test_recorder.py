@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import pytest
@@ -7,8 +9,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 from opentelemetry.trace import StatusCode
 
 from debbie_otel.session.model import TraceContext
-from debbie_otel.telemetry.connection_spans import span_context
-from debbie_otel.telemetry.recorder import RecorderOptions
+from debbie_otel.telemetry.connection_spans import RecorderOptions, span_context
+from debbie_otel.telemetry.recorder import RECORDED, Recorder
 from tests.play import SECOND, Play
 from tests.session.test_connection import ACP_START, CODEX_DONE, CODEX_START, START, update
 from tests.telemetry.spantree import Recorded, tree
@@ -282,3 +284,10 @@ def test_every_span_of_a_recording_names_its_session(dialect: str) -> None:
     recorded.catch_up()
     assert all((span.attributes or {}).get("session.id") for span in recorded.spans)
     assert recorded.instruments.sessions_active == 0
+
+
+def test_every_kind_that_is_recorded_has_its_branch() -> None:
+    """And no other kind has one: whoever subscribes does so for these alone."""
+    source = inspect.getsource(Recorder.on_event)
+    compared = re.findall(r"type\(event\) is ev\.(\w+)", source)
+    assert compared == [kind.__name__ for kind in RECORDED]

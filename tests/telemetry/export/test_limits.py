@@ -52,12 +52,11 @@ def links() -> list[Link]:
 
 
 def ours() -> OpenSpan:
-    origin = Origin(Resource.get_empty(), our_scope())
     span = OpenSpan(
-        *(origin, "turn", SpanKind.SERVER, 10, 1, 2, None),
-        SharedAttributes(SHARED),
-        dict(OWN),
-        links=links(),
+        *("turn", SpanKind.SERVER, 10, None, SharedAttributes(SHARED), dict(OWN), links()),
+        origin=Origin(Resource.get_empty(), our_scope()),
+        trace_id=1,
+        span_id=2,
         end_ns=20,
     )
     for name, attributes in EVENTS:

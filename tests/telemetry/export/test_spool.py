@@ -94,7 +94,7 @@ def test_an_exporter_of_the_sdk_gets_spans_of_the_sdk(tmp_path: Path) -> None:
         spool.on_end, RESOURCE, InstrumentationScope("ours"), ALWAYS_ON, RandomIdGenerator()
     )
     layer = SharedAttributes({"session.id": "s"})
-    writer.end(writer.start("ours", SpanKind.SERVER, 1, None, layer, {"n": 1}), 2)
+    writer.end(writer.start(OpenSpan("ours", SpanKind.SERVER, 1, None, layer, {"n": 1})), 2)
     assert spool.force_flush(5000)
     (span,) = exporter.get_finished_spans()
     assert (span.name, span.kind, span.start_time, span.end_time) == ("ours", SpanKind.SERVER, 1, 2)
