@@ -25,10 +25,10 @@ from debbie_otel.session.events import (
     StraySeen,
 )
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType
-from debbie_otel.session.model import NO_ID, Call, Outcome, TraceContext, Turn
+from debbie_otel.session.model import MAX_CONTENT, NO_ID, Call, Outcome, TraceContext, Turn
 from debbie_otel.session.pending import Pending, PendingCalls
 from debbie_otel.session.rules import MessageContext
-from debbie_otel.session.session import MAX_CONTENT, Session, ToolReport
+from debbie_otel.session.session import Session, ToolReport
 from debbie_otel.wire.direction import MessageDirection
 
 MAX_PARAMS = 65_536
@@ -51,11 +51,11 @@ class Connection:
     Attributes:
         dialect: What it speaks.
         kept: Payloads of the client's handshake by method, to be said again by a restart.
-        caller: Trace context of whoever sends a request now, if that has none of its own.
+        caller: Trace context of the code that sends requests now, for those that carry none.
 
     Args:
         key: Its name; also the id of its own session until the server gives one.
-        dialects: What it may speak: one, or all that can be told apart by its messages.
+        dialects: What it may speak: one, or several among which its messages decide.
         fallback: What it speaks while nothing is recognised.
         sessions: Shared by the connections to one server.
 
@@ -92,7 +92,7 @@ class Connection:
         return self._directory.sessions
 
     def is_used(self, session: Session) -> bool:
-        """Whether the client speaks in a session; some servers tell all clients of all of them."""
+        """Whether the client itself uses a session: some servers report all to all clients."""
         return session in self._directory.used
 
     @property
@@ -122,7 +122,7 @@ class Connection:
         self._expected.add(call_id)
 
     def recognise_subprotocol(self, name: str) -> None:
-        """Choose the dialect by the WebSocket subprotocol, where that tells."""
+        """Choose the dialect by the WebSocket subprotocol, where a dialect names that."""
         for dialect in self._candidates:
             if name in dialect.document.subprotocols:
                 self.speak(dialect)
@@ -145,7 +145,7 @@ class Connection:
         self._versioned_balance += 1 if message.versioned else -1
 
     def _recognise(self, message: InterceptedMessage) -> None:
-        """Choose the dialect by a message; after many that tell nothing, look no more."""
+        """Choose the dialect by a message; stop trying after many that match none."""
         for dialect in self._candidates:
             if dialect.recognises(message):
                 self.speak(dialect)
@@ -155,7 +155,7 @@ class Connection:
             self._candidates = ()
 
     def renew(self, time_ns: int, out: list[Event]) -> None:
-        """Take note that the sessions have begun anew, on a server that knows nothing of before."""
+        """Start the sessions again, after a restart on a server that does not know their past."""
         for session in self.sessions:
             session.renew(time_ns, out)
 
@@ -400,7 +400,7 @@ class Connection:
         outcome = Outcome.COMPLETED if failed is None else Outcome.FAILED
         self._end_call(entry, now, outcome, out, fields, rules)
         for rule in rules:
-            # A stop of our own is half of a restart: for the client the session goes on.
+            # A stop that Debbie sent is half of a restart: for the client the session goes on.
             if rule.role == "session_stop" and failed is None and not call.injected:
                 self._directory.stop(fields.text(rule.id), entry.session, now, out)
 

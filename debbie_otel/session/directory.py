@@ -105,7 +105,7 @@ class Directory:
 
     Attributes:
         own: The session of messages that name none.
-        used: Named sessions that the client itself spoke in or began; of others it was told.
+        used: Named sessions that the client began or sent messages in; others it only received.
 
     """
 
@@ -165,7 +165,7 @@ class Directory:
         return session
 
     def use(self, session: Session) -> None:
-        """Take note that the client speaks in a session; what it only heard of is not its own."""
+        """Mark a session as one that the client itself uses."""
         if session.info.unnamed or session in self.used:
             return
         if session.live and not (self.own.info.unnamed or self.own in self.used):
@@ -189,7 +189,7 @@ class Directory:
         """End the sessions that no other connection shares."""
         for session in self.sessions:
             self._shared.left(session, self._connection)
-            session.connection_ended(self._connection, time_ns, out)
+            session.streams.end_connection(self._connection, time_ns, out)
             if not session.connections:
                 session.end(time_ns, reason, out)
                 self._shared.remove(session)

@@ -4,9 +4,8 @@ A message that is decoded and encoded anew is another one: numbers lose digits, 
 twice merge, and what only some parsers accept (NaN, a lone surrogate) is lost. So values are found
 by their position in the text, and only their own bytes are replaced.
 
-The text is that of a message which has been parsed, or is no JSON at all; nothing is checked here
-that parsing has checked. Where a member occurs twice, both are changed, as parsers differ in which
-of them counts.
+The text is expected to have been parsed, so it is not validated again; what is not JSON is left
+alone. Where a member occurs twice, both are changed, as parsers differ in which of them counts.
 
 Source: RFC 8259.
 """
@@ -58,7 +57,7 @@ def rename_strings(payload: bytes, paths: Sequence[str], names: Mapping[str, str
     """Return a message, or a batch, with the strings at some paths replaced.
 
     Args:
-        payload: A message; what is no JSON is returned as it is.
+        payload: A message; what is not JSON is returned as it is.
         paths: From the envelope, as dialects write them: `params.thread.id`, `params.list.0`.
         names: What is to be replaced, and by what. A string is known by its value, however JSON
             spells it.
@@ -95,12 +94,12 @@ def change_string(value: bytes | msgspec.Raw, path: str, change: Callable[[str],
 
 
 def members_of_batch(payload: bytes) -> list[bytes]:
-    """Return the messages in a batch, each as it is; none if it is no batch."""
+    """Return the messages in a batch, each with its own bytes; none if it is not a batch."""
     return [payload[start:end] for start, end in _batch(payload)]
 
 
 def top_level_members(payload: bytes) -> list[tuple[str, bytes]]:
-    """Return the members of an object in their order, each value as it is; of others none."""
+    """Return the members of an object in their order, each value with its own bytes."""
     return [(name, payload[start:end]) for name, (start, end) in _members(payload, 0)]
 
 

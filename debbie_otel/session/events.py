@@ -1,4 +1,4 @@
-"""What a session tells the world: frozen events, produced by `Connection`, in wire order.
+"""The events of sessions: frozen, produced by `Connection`, in wire order.
 
 Every event has `session` and `time_ns`; `Event` is the union of all. A message yields exactly one
 `MessageSeen`, which comes before the events that it caused.
@@ -71,9 +71,9 @@ class ToolEnded(_Event, frozen=True, eq=False):
 
 
 class ToolsListed(_Event, frozen=True, eq=False):
-    """The server told what tools it has; `repeatable` are those that can be called twice for once.
+    """The server listed its tools; `repeatable` are those that are safe to call again.
 
-    There is none of it where no tool is.
+    Not produced where there is no such tool.
     """
 
     repeatable: tuple[str, ...]
@@ -93,7 +93,7 @@ class StreamEnded(_Event, frozen=True, eq=False):
 
 
 class NotificationSeen(_Event, frozen=True, eq=False):
-    """A notification that is no stream chunk; `call` is the open request that it is about."""
+    """A notification that is not a stream chunk; `call` is the open request that it belongs to."""
 
     message: InterceptedMessage
     turn: Turn | None
@@ -101,7 +101,7 @@ class NotificationSeen(_Event, frozen=True, eq=False):
 
 
 class StraySeen(_Event, frozen=True, eq=False):
-    """A response that nobody asked for, or a message that is no JSON-RPC.
+    """A response to no known request, or a message that is not JSON-RPC.
 
     `cancelled` is the method of the request that a response comes too late for: MCP's servers
     answer a cancelled request all the same, with an error.
@@ -121,7 +121,7 @@ class UsageReported(_Event, frozen=True, eq=False):
 
 
 class ErrorReported(_Event, frozen=True, eq=False):
-    """The agent told of an error outside any response, such as a retry of its model call."""
+    """The agent reported an error outside any response, such as a retry of its model call."""
 
     turn: Turn | None
     error_type: str

@@ -1,6 +1,6 @@
 """JSON-RPC messages as they are seen on the wire.
 
-`parse_payload` is total: whatever the bytes, it returns messages and never raises. What is no
+`parse_payload` is total: whatever the bytes, it returns messages and never raises. What is not
 JSON-RPC is a message of type `MessageType.UNKNOWN`.
 
 Source: JSON-RPC 2.0 specification, sections 4 (request), 5 (response) and 6 (batch). Departures
@@ -166,7 +166,7 @@ def _odd_id(text: str) -> JsonRpcId:
         try:
             return Decimal(text)  # an integer of thousands of digits
         except DecimalException:
-            return OddId(text)  # an exponent beyond all measure
+            return OddId(text)  # an exponent that no number can have
     value = loads(text.encode())
     return OddId(text if value is None else json.dumps(value))
 
@@ -198,7 +198,7 @@ _TAIL_WITH_ID = re.compile(
 def parse_head(
     head: bytes, size: int, direction: MessageDirection, time_ns: int, tail: bytes = b""
 ) -> InterceptedMessage | None:
-    """Read a message of which only the ends were kept; None if they do not tell enough.
+    """Read a message of which only the ends were kept; None if they do not suffice.
 
     Its `params` and `result` are absent, though the message has them.
     """

@@ -20,6 +20,9 @@ Clock = Callable[[], int]
 """Returns nanoseconds since the epoch; never runs backwards."""
 
 
+MAX_CONTENT = 8192
+"""Characters of a user's or an agent's words that are kept with a turn."""
+
 NO_ID = msgspec.Raw(b"null")
 """How an id is spelt where a request has none that could be known."""
 
@@ -49,7 +52,7 @@ class SessionInfo(msgspec.Struct, eq=False, kw_only=True, weakref=True):
         ended_ns: None while it lives.
         turns: Turns opened; so for calls, tools, errors, messages.
         resumed: Whether it had lived before on another connection.
-        unnamed: Whether the id is the connection's, as the wire tells none.
+        unnamed: Whether the id is the connection's, as the messages name no session.
 
     """
 
@@ -164,8 +167,8 @@ class Tool(msgspec.Struct, eq=False, kw_only=True):
     Attributes:
         id: The tool call's id on the wire, else None.
         arguments: Its arguments, decoded JSON, for loop analysis and (if captured) content.
-        result: Its result likewise; None where the wire does not tell.
-        reported: The wire told of it only after the fact, without times.
+        result: Its result likewise; None where no message carries it.
+        reported: It was reported only after it had ended, without times.
         is_call: It is a request of its own (MCP's tools/call), whose span is its span; and
         injected: that request is Debbie's own, which repeats one of the client's.
 

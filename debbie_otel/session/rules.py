@@ -51,7 +51,7 @@ def chunk(rule: Rule, context: MessageContext) -> None:
     """Add a chunk to its stream."""
     fields = context.fields
     kind = "history" if context.replaying else rule.kind
-    context.session.chunk(
+    context.session.streams.advance(
         (context.connection, kind, fields.text(rule.key) or ""),
         context.message,
         context.out,
@@ -66,7 +66,7 @@ def stream_end(rule: Rule, context: MessageContext) -> None:
     """End the stream of an item that is complete."""
     item = context.fields.text(rule.key)
     if item is not None:
-        context.session.item_ended(item, context.message.time_ns, context.out)
+        context.session.streams.end_item(item, context.message.time_ns, context.out)
 
 
 def turn_ended(rule: Rule, context: MessageContext) -> None:
@@ -151,7 +151,7 @@ def usage(rule: Rule, context: MessageContext) -> None:
 
 
 def error(rule: Rule, context: MessageContext) -> None:
-    """Tell of an error that is no response."""
+    """Report an error that is not a response."""
     fields = context.fields
     context.out.append(
         ErrorReported(

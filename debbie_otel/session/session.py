@@ -17,8 +17,6 @@ from debbie_otel.session.events import (
     Event,
     SessionEnded,
     SessionStarted,
-    StreamAdvanced,
-    StreamEnded,
     ToolEnded,
     ToolsListed,
     ToolStarted,
@@ -26,10 +24,10 @@ from debbie_otel.session.events import (
     TurnStarted,
     UsageReported,
 )
-from debbie_otel.session.model import Call, Outcome, SessionInfo, Stream, Tool, Turn
+from debbie_otel.session.model import MAX_CONTENT, Call, Outcome, SessionInfo, Tool, Turn
+from debbie_otel.session.streams import Streams
 
 if TYPE_CHECKING:
-    from debbie_otel.session.message import InterceptedMessage
     from debbie_otel.wire.direction import MessageDirection
 
 MAX_OPEN = 256
@@ -37,9 +35,6 @@ MAX_OPEN = 256
 
 MAX_REMEMBERED = 256
 """Ids of ended turns and tools that are remembered, so that late reports do not count twice."""
-
-MAX_CONTENT = 8192
-"""Characters of a user's or an agent's words that are kept with a turn."""
 
 MAX_PAST_TURNS = 8
 """Turns that are kept after their end, for a summary of what was said, and of each at most"""
@@ -57,7 +52,7 @@ class ToolReport(msgspec.Struct, frozen=True, kw_only=True):
         turn: The turn that it runs in.
         outcome: How it has ended; None while it runs.
         error_type: As `error.type` of OpenTelemetry, where it has failed.
-        duration_ns: How long it ran, where the wire tells.
+        duration_ns: How long it ran, where the message says so.
 
     """
 
@@ -77,16 +72,18 @@ class Session:
 
     Attributes:
         info: Identity and totals.
+        streams: Its open streams.
         connections: Keys of the connections that it is seen on.
         live: Between its start and its end.
         opening: The request that started it, as long as it is small; None where there was none.
         past: Its last turns, the oldest first.
-        repeatable: Tools that the server says can be called twice for once.
+        repeatable: Tools that, by the server's own list, are safe to call again.
 
     """
 
     def __init__(self, info: SessionInfo) -> None:
         self.info = info
+        self.streams = Streams(info)
         self.connections: set[str] = set()
         self.live = False
         self.opening: Call | None = None
@@ -96,14 +93,12 @@ class Session:
         self._past_turns: OrderedDict[str, Turn] = OrderedDict()
         self._tools: OrderedDict[str, Tool] = OrderedDict()
         self._past_tools: OrderedDict[str, None] = OrderedDict()
-        self._streams: OrderedDict[tuple[str, str, str], Stream] = OrderedDict()
-        self._stream_totals: dict[tuple[str, str, str], int] = {}
         self._tokens: tuple[int, int] = (0, 0)
 
     # -- life ---------------------------------------------------------------------------------
 
     def start(self, time_ns: int, out: list[Event], *, again: bool = False) -> None:
-        """Begin; a session that has ended begins anew only if the server said so (`again`)."""
+        """Begin; a session that has ended begins again only if the server said so (`again`)."""
         if self.live or (self.info.ended_ns is not None and not again):
             return
         self.live = True
@@ -118,17 +113,17 @@ class Session:
             self._finish_tool(key, time_ns, Outcome.ABORTED, "session_ended", out)
         for turn in list(self._turns):
             self.end_turn(turn, time_ns, Outcome.ABORTED, out, error_type="session_ended")
-        self._end_streams(time_ns, out, None)
+        self.streams.end_all(time_ns, out)
         if self.live:
             self.live = False
             self.info.ended_ns = time_ns
             out.append(SessionEnded(self.info, time_ns, reason))
 
     def renew(self, time_ns: int, out: list[Event]) -> None:
-        """Begin anew on the server: the tools that ran are lost, and their ids may come again."""
+        """Start again on a new server: running tools are lost, and ids may be used again."""
         for key in [key for key, tool in self._tools.items() if not tool.is_call]:
             self._finish_tool(key, time_ns, Outcome.ABORTED, "session_restarted", out)
-        self._end_streams(time_ns, out, None)
+        self.streams.end_all(time_ns, out)
         self._past_tools.clear()
         self._past_turns.clear()
 
@@ -152,8 +147,8 @@ class Session:
     def turn(self, turn_id: str | None = None) -> Turn | None:
         """Return the turn of that id, open or recent; else the oldest open one.
 
-        Where several are open and nothing tells them apart, the oldest is taken: a serial server
-        is working on it.
+        Of several that cannot be told apart the oldest is taken, as a serial server works on
+        that one.
         """
         if turn_id is not None:
             for turn in self._turns:
@@ -197,7 +192,7 @@ class Session:
     def turn_started(
         self, turn_id: str, time_ns: int, method: str, direction: MessageDirection, out: list[Event]
     ) -> Turn:
-        """Take note that the server began a turn: ours, without an id so far, or a new one."""
+        """Record that the server began a turn: a known one that had no id so far, or a new one."""
         known = next((turn for turn in self._turns if turn.id == turn_id), None)
         known = known or self._past_turns.get(turn_id)
         if known is None:
@@ -227,18 +222,18 @@ class Session:
         """End a turn with the tools and streams that it left open."""
         if turn.ended_ns is not None:
             return
-        # Who cancels a turn cancels its tools; else they were cut off.
+        # A cancelled turn cancels its tools; any other end cuts them off.
         left = Outcome.CANCELLED if outcome is Outcome.CANCELLED else Outcome.ABORTED
         for key in [key for key, tool in self._tools.items() if tool.turn is turn]:
             self._finish_tool(key, time_ns, left, "turn_ended", out)
-        self._end_streams(time_ns, out, turn)
+        self.streams.end_all(time_ns, out, turn)
         turn.ended_ns = time_ns
         turn.outcome = outcome
         turn.error_type = error_type
         turn.error_message = error_message
         self._turns.remove(turn)
         if self.past:
-            _shorten(self.past[-1])  # its end has been told; of the last one all is still wanted
+            _shorten(self.past[-1])  # only of the last turn the whole text is needed
         self.past.append(turn)
         if turn.id is not None:
             _remember(self._past_turns, turn.id, turn)
@@ -259,7 +254,7 @@ class Session:
             if len(self._tools) >= MAX_OPEN:
                 self._finish_tool(next(iter(self._tools)), time_ns, Outcome.ABORTED, "evicted", out)
             self._tools[key] = tool
-            self._break_streams(time_ns, out)
+            self.streams.end_all_but_output(time_ns, out)
             out.append(ToolStarted(self.info, time_ns, tool))
         elif report.arguments is not None:
             tool.arguments = report.arguments
@@ -270,7 +265,7 @@ class Session:
         return tool
 
     def tool_reported(self, time_ns: int, report: ToolReport, out: list[Event]) -> None:
-        """Count an execution that the wire tells of only afterwards, and without times."""
+        """Count an execution that is reported only after it has ended, without times."""
         tool = self._new_tool(time_ns, report)
         tool.reported = True
         tool.ended_ns = time_ns
@@ -313,94 +308,13 @@ class Session:
             self.info.errors += tool.id is not None  # else its request counts the error
             if tool.turn is not None:
                 tool.turn.failed_tools += 1
-        self._break_streams(time_ns, out)
+        self.streams.end_all_but_output(time_ns, out)
         out.append(ToolEnded(self.info, time_ns, tool))
 
     def tools_listed(self, time_ns: int, repeatable: Sequence[str], out: list[Event]) -> None:
-        """Take note of tools that can be called twice for once."""
+        """Record which tools are safe to call again."""
         self.repeatable.update(repeatable[: MAX_REMEMBERED - len(self.repeatable)])
         out.append(ToolsListed(self.info, time_ns, tuple(repeatable)))
-
-    # -- streams ------------------------------------------------------------------------------
-
-    def chunk(
-        self,
-        key: tuple[str, str, str],
-        message: InterceptedMessage,
-        out: list[Event],
-        *,
-        turn: Turn | None,
-        text: str,
-        total: bool = False,
-        final: bool = False,
-    ) -> None:
-        """Add a chunk to its stream; a chunk of another kind ends the streams of its connection.
-
-        Args:
-            key: Connection, kind, and what else tells streams apart.
-            message: The notification that carries the chunk.
-            out: Gets the events.
-            turn: Its turn.
-            text: What the chunk says; all so far if `total`.
-            total: Whether `text` repeats what was said before.
-            final: Whether it is the last of its stream.
-
-        """
-        time_ns, kind = message.time_ns, key[1]
-        stream = self._streams.get(key)
-        if stream is not None and turn is not None and stream.turn is not turn:
-            self._end_stream(key, time_ns, out)
-            stream = None
-        if stream is None:
-            for other in [other for other in self._streams if other[0] == key[0]]:
-                self._end_stream(other, time_ns, out)
-            stream = self._streams[key] = Stream(
-                session=self.info,
-                method=message.method or "",
-                kind=kind,
-                direction=message.direction,
-                first_ns=time_ns,
-                last_ns=time_ns,
-                turn=turn,
-                since_ns=None if turn is None else turn.started_ns,
-            )
-        stream.count += 1
-        stream.bytes += message.size
-        stream.longest_gap_ns = max(stream.longest_gap_ns, time_ns - stream.last_ns)
-        stream.last_ns = time_ns
-        if total:
-            seen = self._stream_totals.get(key, 0)
-            self._stream_totals[key] = len(text)
-            text = text[seen:] if len(text) >= seen else text  # shorter: the text began anew
-        if kind == "message" and turn is not None and len(turn.output or "") < MAX_CONTENT:
-            turn.output = ((turn.output or "") + text)[:MAX_CONTENT]
-        out.append(StreamAdvanced(self.info, time_ns, stream, text))
-        if final:
-            self._end_stream(key, time_ns, out)
-
-    def item_ended(self, item: str, time_ns: int, out: list[Event]) -> None:
-        """End the streams whose own key is `item`."""
-        for key in [key for key in self._streams if key[2] == item]:
-            self._end_stream(key, time_ns, out)
-
-    def connection_ended(self, connection: str, time_ns: int, out: list[Event]) -> None:
-        """End the streams of a connection that is gone."""
-        for key in [key for key in self._streams if key[0] == connection]:
-            self._end_stream(key, time_ns, out)
-
-    def _break_streams(self, time_ns: int, out: list[Event]) -> None:
-        for key in [key for key, stream in self._streams.items() if stream.kind != "output"]:
-            self._end_stream(key, time_ns, out)
-
-    def _end_streams(self, time_ns: int, out: list[Event], turn: Turn | None) -> None:
-        for key in [key for key, s in self._streams.items() if turn is None or s.turn is turn]:
-            self._end_stream(key, time_ns, out)
-
-    def _end_stream(self, key: tuple[str, str, str], time_ns: int, out: list[Event]) -> None:
-        stream = self._streams.pop(key)
-        self._stream_totals.pop(key, None)
-        stream.ended_ns = time_ns
-        out.append(StreamEnded(self.info, time_ns, stream))
 
     # -- usage --------------------------------------------------------------------------------
 

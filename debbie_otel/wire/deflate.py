@@ -16,10 +16,10 @@ DEFLATE_TAIL = b"\x00\x00\xff\xff"
 """What a sender cuts off the end of a compressed message (RFC 7692 section 7.2.1)."""
 
 HEAD = 512
-"""Bytes of a message that is not kept which are: they tell what it is."""
+"""Bytes that are kept from the beginning of a message that is too large: they identify it."""
 
 TAIL = 160
-"""The same of its end, where some peers put the id."""
+"""Bytes that are kept from its end, where some peers put the id."""
 
 _PIECE = 64 * 1024
 _DISCARD_LIMIT = 256 * 2**20  # bytes of a message that may be inflated only to be thrown away
@@ -104,7 +104,7 @@ class Inflater:
                 self.tail = b""
                 if self.per_message:
                     return  # no later message refers to this one
-                raise InspectionError("a skipped message that inflates beyond all measure")
+                raise InspectionError("a skipped message that inflates beyond the limit")
 
     def pieces(self, piece: bytes) -> Iterator[bytes]:
         """Inflate a part of a message; yield what comes out in bounded pieces."""

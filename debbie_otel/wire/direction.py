@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class MessageDirection(StrEnum):
-    """Who sent a message to whom."""
+    """The direction in which a message travels."""
 
     CLIENT_TO_SERVER = "client->server"
     SERVER_TO_CLIENT = "server->client"

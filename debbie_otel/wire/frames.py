@@ -41,7 +41,7 @@ _VIEW_ABOVE = 4096  # bytes; below, copying a slice is cheaper than making a mem
 
 
 class PayloadSeen(msgspec.Struct, frozen=True, gc=False):
-    """A whole data message, defragmented and decompressed; `text` tells TEXT from BINARY."""
+    """A whole data message, defragmented and decompressed; `text` is False for BINARY."""
 
     direction: MessageDirection
     payload: bytes
@@ -89,7 +89,7 @@ FrameEvent = PayloadSeen | PayloadSkipped | ControlSeen | CloseSeen
 def frame_head(data: bytes) -> tuple[int, int] | None:
     """Return the sizes of the head and of the payload of the frame that `data` begins with.
 
-    None while there is too little of it to tell.
+    None while there are too few bytes.
     """
     if len(data) < 2:
         return None
@@ -221,7 +221,7 @@ class FrameParser:
             events: Gets a `FrameEvent` per message and control frame, also before an error.
 
         Raises:
-            InspectionError: The bytes are no frames that could be followed. The parser must not
+            InspectionError: The bytes are not frames that can be followed. The parser must not
                 be used any more.
 
         """

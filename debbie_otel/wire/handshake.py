@@ -64,7 +64,7 @@ class HandshakeObserver:
     """Follows the HTTP/1.1 messages of one connection until it is a WebSocket."""
 
     def __init__(self) -> None:
-        # h11's name is the role of whoever would use it: the "server" reads the client's bytes.
+        # h11 is told the role of its user: as a server it reads the client's bytes.
         self._reader_of = {
             MessageDirection.CLIENT_TO_SERVER: h11.Connection(h11.SERVER, MAX_HEAD_SIZE),
             MessageDirection.SERVER_TO_CLIENT: h11.Connection(h11.CLIENT, MAX_HEAD_SIZE),
@@ -77,8 +77,8 @@ class HandshakeObserver:
         """Take the next bytes of a direction; return the handshake when it is complete.
 
         Raises:
-            InspectionError: This is no HTTP/1.1 that h11 understands, or it is about to become
-                another protocol than WebSocket. The observer must not be used any more.
+            InspectionError: This is not HTTP/1.1 that h11 understands, or it becomes another
+                protocol than WebSocket. The observer must not be used any more.
 
         """
         pending = self._pending[direction]
@@ -107,7 +107,7 @@ class HandshakeObserver:
             direction = direction.opposite
 
     def _read(self, direction: MessageDirection) -> bool:
-        """Read one direction until it needs more; tell whether anything was read."""
+        """Read one direction until it needs more; return whether anything was read."""
         reader = self._reader_of[direction]
         mirror = self._reader_of[direction.opposite]
         if reader.our_role is h11.CLIENT and reader.our_state is h11.IDLE:

@@ -24,8 +24,8 @@ _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n", re.
 _CODED = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 _HOST = re.compile(rb"(\nhost[ \t]*:[ \t]*)[^\r\n]*?([ \t]*\r?\n)", re.IGNORECASE)
 _ROOT = re.compile(rb"\A([A-Z]+ )/( HTTP/1\.[01]\r?\n)")
-# First letters of HTTP methods that are no first byte of any valid frame's head: after a refused
-# upgrade the next request is known by them.
+# First letters of HTTP methods, none of which can begin a valid frame: after a refused upgrade the
+# next request is recognised by them.
 _METHOD_STARTS = frozenset(b"CDGHOPT")
 
 

@@ -1,7 +1,6 @@
 """Dialects: what a method means, as data.
 
-A dialect is a TOML document, see `document`. Here it is made ready for use: checked, and its rules
-found by method.
+A dialect is a TOML document, see `schema`. `Dialect` has checked it, and finds its rules by method.
 """
 
 from __future__ import annotations

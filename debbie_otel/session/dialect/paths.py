@@ -1,6 +1,6 @@
-"""Where in a message the facts are: places and conditions, as dialects write them.
+"""Paths into a message, and conditions on what is there, as dialects write them.
 
-A place is a path from the envelope: `params.update.toolCallId`, `result.tool_calls`,
+A path leads from the envelope: `params.update.toolCallId`, `result.tool_calls`,
 `params.input.0.text`; a rule on a response may also name the `params` of its request. Where a field
 takes several paths, the first that leads to a value counts.
 
@@ -115,7 +115,7 @@ CONDITION_WORDS = {
     "$integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "$string": lambda value: isinstance(value, str),
 }
-"""What each word of a condition tells of a value."""
+"""What each word of a condition means for a value."""
 
 
 def value_at(value: Any, path: str, missing: Any = None) -> Any:

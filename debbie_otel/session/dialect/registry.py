@@ -36,7 +36,7 @@ class Dialects(msgspec.Struct, frozen=True):
 
     @property
     def candidates(self) -> tuple[Dialect, ...]:
-        """The dialects to tell apart."""
+        """The dialects among which the messages decide."""
         if self.chosen is not None:
             return (self.known[self.chosen],)
         return tuple(dialect for dialect in self.known.values() if dialect.document.detect)

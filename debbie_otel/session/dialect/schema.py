@@ -1,8 +1,8 @@
-"""A dialect as it is written in TOML: what may stand there.
+"""The schema of a dialect, which is a TOML document.
 
-The built-in ones are in `debbie_otel/dialects/`. Rules say which message opens a turn, runs a tool,
-carries a chunk of a stream, and where in the message the facts are; see `fields` for places and
-conditions.
+The built-in ones are in `debbie_otel/session/dialect/`. Rules say which message opens a turn, runs
+a tool or carries a chunk of a stream, and where in the message the facts are; for paths and
+conditions see `paths`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         result: Tool result likewise.
         list: For `tools` and `tool_list`: the list; the other paths are then relative to its
             entries.
-        repeatable: For `tool_list`: what is true of a tool that can be called twice for once.
+        repeatable: For `tool_list`: what is true of a tool that is safe to call again.
         status: Where the protocol's own status word is, and
         outcomes: what the words mean; words that are not listed end nothing.
         outcome: What a message without a status word means.
@@ -65,9 +65,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         error_type: Constant for `error.type`, and where its text is: `error_message`.
         will_retry: Where an error says that the agent tries again by itself.
         text: User input, or a chunk's text; `output`: the agent's answer.
-        mode: Whether chunks (usage) tell the difference, or everything so far.
+        mode: Whether chunks (usage) carry the difference, or everything so far.
         final: Conditions under which a chunk is the last of its stream.
-        key: What tells two streams of one kind apart.
+        key: What distinguishes two streams of one kind.
         until: A turn ends with the response to its request, or with a notification.
         replays: While this call runs, the server replays history: no tool runs again.
         input_tokens, output_tokens: Usage.
@@ -137,8 +137,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         turn_id: Where messages name their turn.
         trace: Where a request carries a W3C trace context: an object with `traceparent` and
             `tracestate`, or the text of a `traceparent`.
-        versioned: Whether messages have a `jsonrpc` member; None where peers differ, so that most
-            messages of a connection tell.
+        versioned: Whether messages have a `jsonrpc` member; None where peers differ: then the
+            majority of the messages of a connection decides.
         rule: What messages mean.
         prompt: How words are put into a session; the first that suits is used. `cancel`: how what
             runs is ended; all that suit are used.

@@ -1,4 +1,4 @@
-"""What can be said to a server on a session's behalf: the acting half of a dialect, as data.
+"""Templates of the messages that Debbie can send for a session.
 
 A template is JSON in which whole strings stand for facts: `$session` (the session's id), `$turn`
 (the id of the open turn), `$text` (what is to be said), `$call` (the id of an open request of the
