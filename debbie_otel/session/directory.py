@@ -1,9 +1,9 @@
 """Which session a message belongs to.
 
-It is the session that the message names, if that one is known; else the connection's own. The
-server's word makes a session known (the answer to a start, a message of its own), never a client's
-request alone, which may name one that does not exist. Only where a connection has no named session
-yet, a request that opens a turn or that succeeded will do: a client that comes back.
+It is the session that the message names, if that one is known; else the connection's own. A session
+becomes known by a message of the server's (the answer to a start, a message that names it), not by
+a client's request alone, which may name one that does not exist. Only on a connection without a
+named session a request that opens a turn, or that succeeded, is enough: a client has come back.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MAX_PAST = 1000
-"""Ended sessions that are remembered, so that one that is resumed goes on where it was."""
+"""Ended sessions that are remembered, so that a resumed one keeps its identity and totals."""
 
 MAX_ENDED = 256
 """Ended sessions that a connection still knows by name, for late messages that name them."""
@@ -84,12 +84,12 @@ class Sessions:
                 self._past.popitem(last=False)
 
     def joined(self, session: Session, connection: str) -> None:
-        """Take note that a session is seen on a connection."""
+        """Record that a session is seen on a connection."""
         session.connections.add(connection)
         self._seen[session.info.id] = session
 
     def left(self, session: Session, connection: str) -> None:
-        """Take note that it is seen there no more."""
+        """Record that a session is not seen on a connection any more."""
         session.connections.discard(connection)
         if not session.connections and self._seen.get(session.info.id) is session:
             del self._seen[session.info.id]
