@@ -12,7 +12,7 @@ import asyncio
 from opentelemetry.sdk.metrics import MeterProvider
 
 from debbie_otel import DebbieFactory
-from debbie_otel.detection.rules import RuleSettings
+from debbie_otel.detection.settings import RuleSettings
 
 CROWDED = RuleSettings(
     name="crowded", metric="shop.queue.length", aggregate="last", above=10, severity="high"

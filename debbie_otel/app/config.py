@@ -19,9 +19,13 @@ from msgspec import Meta
 
 from debbie_otel.app.config_errors import complaint
 from debbie_otel.app.presets import PROFILES, Profile, ProfileName
-from debbie_otel.detection.control_metrics import METRICS, PREFIX
-from debbie_otel.detection.rules import RuleSettings
-from debbie_otel.detection.settings import SEVERITIES, DetectionSettings
+from debbie_otel.detection.settings import (
+    CONTROL,
+    CONTROL_METRICS,
+    SEVERITIES,
+    DetectionSettings,
+    RuleSettings,
+)
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.settings import InterventionConfig, StrategyName
 
@@ -329,8 +333,8 @@ def _check_rule(rule: RuleSettings, where: str) -> None:
     if re.fullmatch(r"[A-Za-z][\w./-]{0,254}", rule.metric) is None:
         what = f"{rule.metric!r} is no name of an OpenTelemetry instrument"
         raise ConfigurationError(f"{where}.metric", what)
-    known = [PREFIX + name for name in METRICS]
-    if rule.metric.startswith(PREFIX) and rule.metric not in known:
+    known = [CONTROL + name for name in CONTROL_METRICS]
+    if rule.metric.startswith(CONTROL) and rule.metric not in known:
         close = difflib.get_close_matches(rule.metric, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(known)
         raise ConfigurationError(f"{where}.metric", f"unknown control metric {rule.metric}", hint)

@@ -13,22 +13,9 @@ from opentelemetry.sdk.metrics.export import MetricReader
 
 from debbie_otel import semconv
 from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.settings import CONTROL, CONTROL_METRICS
 from debbie_otel.sdk_private import internal_meter_provider
 
-PREFIX = "debbie.control."
-METRICS = {
-    "silence": ("s", "Silence of a session that owes something."),
-    "silence.long": ("s", "The same while a tool runs that is slow by nature."),
-    "response.ratio": ("1", "Response time over its baseline."),
-    "error.ratio": ("1", "Share of calls and tools that failed."),
-    "loop.count": ("{repetition}", "Repetitions of a loop."),
-    "memory.ratio": ("1", "Memory of the agent's process over its baseline."),
-    "call.age": ("s", "Age of the oldest request outside a turn."),
-    "retries": ("{attempt}", "Failed attempts at the same thing."),
-    "turn.steps": ("{step}", "Calls and tools of a turn."),
-    "turn.tokens": ("{token}", "Tokens of a turn."),
-    "turn.time": ("s", "Age of a turn."),
-}
 SUBJECT = "debbie.control.subject"
 SINCE = "debbie.control.since"
 TEXT = "debbie.control.text"
@@ -47,8 +34,8 @@ class ControlMetrics:
         self._provider = internal_meter_provider(reader)
         meter = self._provider.get_meter(semconv.SCOPE)
         self._gauges = {
-            name: meter.create_gauge(PREFIX + name, unit, description)
-            for name, (unit, description) in METRICS.items()
+            name: meter.create_gauge(CONTROL + name, unit, description)
+            for name, (unit, description) in CONTROL_METRICS.items()
         }
 
     def write(self, session_id: str, readings: Iterable[Reading]) -> None:

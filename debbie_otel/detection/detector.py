@@ -16,8 +16,8 @@ from debbie_otel.detection.control_metrics import ControlMetrics
 from debbie_otel.detection.loops import LoopFinding, LoopSteps
 from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.detection.readings import Reading
-from debbie_otel.detection.rules import MetricRule, RuleSettings, exceeded, floors, thresholds
-from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.detection.rules import MetricRule, exceeded, floors, thresholds
+from debbie_otel.detection.settings import DetectionSettings, RuleSettings
 from debbie_otel.detection.signals import HANDLERS, SessionVitals
 from debbie_otel.session import events as ev
 from debbie_otel.session.model import SessionInfo

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from math import inf, nextafter
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from debbie_otel import semconv
 from debbie_otel.detection import control_metrics as control
 from debbie_otel.detection.alerts import Condition
 from debbie_otel.detection.reader import Point
-from debbie_otel.detection.settings import SEVERITIES, DetectionSettings, Severity
+from debbie_otel.detection.settings import CONTROL, SEVERITIES, DetectionSettings, RuleSettings
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -53,7 +52,7 @@ def thresholds(settings: DetectionSettings) -> dict[str, Threshold]:
         for metric, alert_type, budget in budgets
         if budget is not None
     ]
-    return {control.PREFIX + rule.metric: rule for rule in rules}
+    return {CONTROL + rule.metric: rule for rule in rules}
 
 
 def floors(rules: Iterable[Threshold], watched: Iterable[RuleSettings]) -> dict[str, float]:
@@ -63,8 +62,8 @@ def floors(rules: Iterable[Threshold], watched: Iterable[RuleSettings]) -> dict[
     what no rule watches is missing. Thousands of healthy sessions cost next to nothing by this.
     """
     found = {rule.metric: rule.above / 2 for rule in rules}
-    names = (rule.metric for rule in watched if rule.metric.startswith(control.PREFIX))
-    return found | {name.removeprefix(control.PREFIX): -inf for name in names}
+    names = (rule.metric for rule in watched if rule.metric.startswith(CONTROL))
+    return found | {name.removeprefix(CONTROL): -inf for name in names}
 
 
 def exceeded(
@@ -101,38 +100,6 @@ def exceeded(
     return found
 
 
-class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[[rules]]: a rule of the user's own.
-
-    Attributes:
-        name: The alert type that it raises.
-        metric: Name of an OpenTelemetry metric.
-        where: Attributes that a point must have.
-        aggregate: Of the points in the window: their sum, the last one, sum over seconds (rate),
-            mean of a histogram, or its `quantile`.
-        by: Attribute that tells subjects apart; each is judged by itself.
-        over: Seconds of the window.
-        above, below: Threshold; one of them.
-        for_: Seconds that it must hold (`for` in TOML).
-        severity: Of the alert.
-        strategies: What to do about it.
-
-    """
-
-    name: str
-    metric: str
-    where: dict[str, str] = {}
-    aggregate: Literal["sum", "last", "rate", "mean", "quantile"] = "last"
-    quantile: Annotated[float, Meta(gt=0, lt=1)] = 0.95
-    by: str | None = None
-    over: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
-    above: float | None = None
-    below: float | None = None
-    for_: Annotated[float, Meta(ge=0, le=86_400)] = msgspec.field(default=0.0, name="for")
-    severity: Severity = "medium"
-    strategies: tuple[str, ...] = ()
-
-
 class MetricRule:
     """A user's rule with the points of its window.
 
@@ -141,7 +108,7 @@ class MetricRule:
 
     def __init__(self, settings: RuleSettings) -> None:
         self.settings = settings
-        self._by_session = settings.metric.startswith(control.PREFIX)
+        self._by_session = settings.metric.startswith(CONTROL)
         self._points: deque[Point] = deque(maxlen=100_000)
 
     def add(self, points: Iterable[Point]) -> None:

@@ -1,4 +1,4 @@
-"""[detection]: thresholds. What is not set comes from the profile."""
+"""[detection] and [[rules]]: thresholds. What is not set comes from the profile."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ SEVERITIES: dict[str, Severity] = {
     "turn_time": "medium",
 }
 """Alert types and how serious they are."""
+
+CONTROL = "debbie.control."
+CONTROL_METRICS = {
+    "silence": ("s", "Silence of a session that owes something."),
+    "silence.long": ("s", "The same while a tool runs that is slow by nature."),
+    "response.ratio": ("1", "Response time over its baseline."),
+    "error.ratio": ("1", "Share of calls and tools that failed."),
+    "loop.count": ("{repetition}", "Repetitions of a loop."),
+    "memory.ratio": ("1", "Memory of the agent's process over its baseline."),
+    "call.age": ("s", "Age of the oldest request outside a turn."),
+    "retries": ("{attempt}", "Failed attempts at the same thing."),
+    "turn.steps": ("{step}", "Calls and tools of a turn."),
+    "turn.tokens": ("{token}", "Tokens of a turn."),
+    "turn.time": ("s", "Age of a turn."),
+}
+"""What is measured of each live session, with unit and description; names without `CONTROL`."""
 
 LONG_COMMANDS = (
     r"(make|cmake|ninja|bazel|cargo|rustc|go (build|test|vet)|mvn|gradle\w*|tsc|webpack|vite|docker"
@@ -92,3 +108,35 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     pending: dict[str, Annotated[float, Meta(ge=0)]] = {}
     cooldown: Seconds = 60.0
     loops: LoopSettings = msgspec.field(default_factory=LoopSettings)
+
+
+class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[rules]]: a rule of the user's own.
+
+    Attributes:
+        name: The alert type that it raises.
+        metric: Name of an OpenTelemetry metric.
+        where: Attributes that a point must have.
+        aggregate: Of the points in the window: their sum, the last one, sum over seconds (rate),
+            mean of a histogram, or its `quantile`.
+        by: Attribute that tells subjects apart; each is judged by itself.
+        over: Seconds of the window.
+        above, below: Threshold; one of them.
+        for_: Seconds that it must hold (`for` in TOML).
+        severity: Of the alert.
+        strategies: What to do about it.
+
+    """
+
+    name: str
+    metric: str
+    where: dict[str, str] = {}
+    aggregate: Literal["sum", "last", "rate", "mean", "quantile"] = "last"
+    quantile: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    by: str | None = None
+    over: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    above: float | None = None
+    below: float | None = None
+    for_: Annotated[float, Meta(ge=0, le=86_400)] = msgspec.field(default=0.0, name="for")
+    severity: Severity = "medium"
+    strategies: tuple[str, ...] = ()

@@ -8,9 +8,8 @@ import msgspec
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
-from debbie_otel.detection.rules import RuleSettings
 from debbie_otel.detection.runner import ReplayRunner
-from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.detection.settings import DetectionSettings, RuleSettings
 from tests.play import Play
 
 

@@ -11,9 +11,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
-from debbie_otel.detection.control_metrics import PREFIX, ControlMetrics
+from debbie_otel.detection.control_metrics import ControlMetrics
 from debbie_otel.detection.reader import MAX_WINDOWS, DetectorReader, Point
 from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.settings import CONTROL
 from tests.detection.judged import Judged
 
 READING = Reading("silence", 1.0, "", 0, "silent")
@@ -38,7 +39,7 @@ def test_five_thousand_sessions_at_once_are_all_seen_at_every_look() -> None:
         assert not any(OVERFLOW in point.attributes for point in points)
         assert sessions(points) == {f"s{number}" for number in range(5000)}
         assert {(point.metric, point.value, point.time_ns) for point in points} == {
-            (f"{PREFIX}silence", 1.0, look)
+            (f"{CONTROL}silence", 1.0, look)
         }
     control.shutdown()
 

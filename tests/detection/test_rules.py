@@ -13,8 +13,7 @@ from opentelemetry.sdk.resources import Resource
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
-from debbie_otel.detection.rules import RuleSettings
-from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.detection.settings import DetectionSettings, RuleSettings
 from tests.detection.judged import Judged, told
 from tests.play import SECOND
 

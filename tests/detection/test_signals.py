@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from debbie_otel.detection.rules import RuleSettings, floors, thresholds
-from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.detection.rules import floors, thresholds
+from debbie_otel.detection.settings import DetectionSettings, RuleSettings
 from tests.detection.judged import Judged
 from tests.detection.patient import ASK, Patient
 from tests.session.test_connection import START
