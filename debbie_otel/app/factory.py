@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 
 from debbie_otel.app.config import config_of
+from debbie_otel.app.config.presets import ProfileName
 from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.app.presets import ProfileName
 
 
 class DebbieFactory:
     """Makes debuggers, by profile.
 
     What is not passed comes from the environment (`DEBBIE_*`, `OTEL_*`), then from the profile. The
-    profiles' numbers are in `profiles.PROFILES`.
+    profiles' numbers are in `config.presets`.
 
     Every method takes the same arguments:
 

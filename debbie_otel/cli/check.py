@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from debbie_otel.app.config import Config
-from debbie_otel.app.config_paths import check_places, holds_files
+from debbie_otel.app.config.validation import check_files, holds_files
 from debbie_otel.app.debugger import load_dialects
 from debbie_otel.intervention.escalation.receivers import receivers
 from debbie_otel.telemetry.export.destination import (
@@ -43,7 +43,7 @@ async def run_check(config: Config, console: Console, environ: Mapping[str, str]
     parse_listen(proxy.listen)
     listen_context(proxy.tls_cert, proxy.tls_key)
     told = receivers(config.interventions.escalation, environ)
-    check_places(config)
+    check_files(config)
     console.print(f"configuration: valid; dialects: {', '.join(dialects.known)}", soft_wrap=True)
     problems = 0
     if proxy.upstream is None:

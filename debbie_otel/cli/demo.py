@@ -8,8 +8,8 @@ import time
 import msgspec
 from rich.console import Console
 
-from debbie_otel.app.config import Config, with_profile
-from debbie_otel.app.config_paths import check_places
+from debbie_otel.app.config import Config
+from debbie_otel.app.config.validation import check_files
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.cli.proxy import farewell, greeting
 from debbie_otel.demo.agent import ScriptedAgent
@@ -34,7 +34,7 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
         speed: How many times faster than life everything goes, Debbie's patience included.
 
     """
-    check_places(config)
+    check_files(config)
     lines = LineWriter(sys.stdout)
     patience = max(TIMEOUT / speed, _LEAST_PATIENCE)
     summary = Summary()
@@ -78,7 +78,7 @@ def demo_config(config: Config, upstream: str, speed: float) -> Config:
     proxy = msgspec.structs.replace(
         config.proxy, upstream=upstream, listen="127.0.0.1:0", dialect="auto"
     )
-    config = with_profile(msgspec.structs.replace(config, proxy=proxy))
+    config = msgspec.structs.replace(config, proxy=proxy)
     detection, interventions = config.detection, config.interventions
     return msgspec.structs.replace(
         config,

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from debbie_otel.app.clock import wall_clock
-from debbie_otel.app.config import Config, load_config
+from debbie_otel.app.config import Config
+from debbie_otel.app.config.sources import Sources
 from debbie_otel.app.debugger import load_dialects
-from debbie_otel.app.provenance import Origins
 from debbie_otel.errors import ConfigurationError, DebbieError
 
 _Result = TypeVar("_Result")
@@ -57,8 +57,8 @@ def _one_line(ctx: click.Context | None = None) -> Iterator[None]:
         click.echo(f"debbie: {text} (see {path} --help)", err=True)
         sys.exit(2)
     except ConfigurationError as error:
-        origins = None if ctx is None else ctx.find_object(Origins)
-        click.echo(f"debbie: {error if origins is None else origins.blame(error)}", err=True)
+        sources = None if ctx is None else ctx.find_object(Sources)
+        click.echo(f"debbie: {error if sources is None else sources.blame(error)}", err=True)
         sys.exit(2)
     except DebbieError as error:
         click.echo(f"debbie: {error}", err=True)
@@ -227,9 +227,9 @@ def _load(path: Path | None, flags: dict[str, dict[str, Any]]) -> Config:
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
     }
-    config = load_config(path, os.environ, given)
-    click.get_current_context().find_root().obj = Origins(path, os.environ, given)
-    return config
+    sources = Sources(path, os.environ, given)
+    click.get_current_context().find_root().obj = sources
+    return sources.config
 
 
 def _run(coroutine: Coroutine[Any, Any, _Result], *, interrupted: int = 130) -> _Result:

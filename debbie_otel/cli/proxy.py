@@ -11,7 +11,7 @@ import sys
 from rich.console import Console
 
 from debbie_otel.app.config import Config
-from debbie_otel.app.config_paths import check_places
+from debbie_otel.app.config.validation import check_files
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.report.commentary import comment_on
@@ -26,7 +26,7 @@ _CLOSE_GRACE = 0.5
 
 async def run_proxy(config: Config, console: Console, *, commentary: bool) -> None:
     """Stand before the upstream until a signal comes; then stop accepting, end spans, flush."""
-    check_places(config)
+    check_files(config)
     logging.basicConfig(level=logging.WARNING, format="debbie: %(message)s", stream=sys.stderr)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -17,7 +17,9 @@ StrategyName = Annotated[
     str,
     Meta(
         pattern=r"^(prompt_injection|session_restart|state_reset|tool_retry|python_script|escalate"
-        r"|custom:[\w.-]{1,64})$"
+        r"|custom:[\w.-]{1,64})$",
+        description="one of prompt_injection, session_restart, state_reset, tool_retry, "
+        "python_script, escalate, custom:NAME",
     ),
 ]
 

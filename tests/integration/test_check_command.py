@@ -38,7 +38,7 @@ def test_receivers_of_escalations_are_reached(tmp_path: Path) -> None:
     ("toml", "said"),
     [
         ('[interventions.escalation]\nalertmanager = ["host"]', "expected a URL"),
-        ('[interventions.scripts]\ndirectory = "nowhere"', "nowhere is no directory"),
+        ('[interventions.scripts]\ndirectory = "nowhere"', "nowhere is not a directory"),
     ],
 )
 def test_what_the_proxy_would_refuse_is_refused(toml: str, said: str, tmp_path: Path) -> None:

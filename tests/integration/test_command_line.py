@@ -76,11 +76,11 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "scripts": (
         (*UPSTREAM, "--config", "{tmp}/scripts.toml"),
-        "scripts.toml: interventions.scripts.directory: {tmp}/nowhere is no directory",
+        "scripts.toml: interventions.scripts.directory: {tmp}/nowhere is not a directory",
     ),
     "demo scripts": (
         ("demo", "--config", "{tmp}/scripts.toml"),
-        "scripts.toml: interventions.scripts.directory: {tmp}/nowhere is no directory",
+        "scripts.toml: interventions.scripts.directory: {tmp}/nowhere is not a directory",
     ),
     "history": (
         (*UPSTREAM, "--config", "{tmp}/history.toml"),

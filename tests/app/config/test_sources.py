@@ -1,3 +1,5 @@
+"""Where values are read, which of them wins, and who is blamed for one that cannot be used."""
+
 from __future__ import annotations
 
 import contextlib
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debbie_otel.app.config import CAPTURE_CONTENT, Config, config_of, load_config
-from debbie_otel.app.presets import PROFILES, Profile
+from debbie_otel.app.config.sources import Sources
 from debbie_otel.errors import ConfigurationError
 
 
@@ -84,7 +86,7 @@ def test_every_key_can_be_set_in_the_file(file: Path) -> None:
     assert config.proxy.ca == Path.home() / "ca.pem"
     assert config.telemetry.data_dir == folder / "../data"
     assert config.dialects.paths == (folder / "mine.toml", Path("/other.toml"))
-    assert config.profile == PROFILES["aggressive"]
+    assert config.proxy.profile == "aggressive"
     for section in ("proxy", "telemetry", "limits", "dialects"):
         given, default = getattr(config, section), getattr(Config(), section)
         unset = [
@@ -114,7 +116,7 @@ def test_the_environment(tmp_path: Path) -> None:
     )
     assert config.proxy.upstream == "ws://u"
     assert config.telemetry.data_dir == tmp_path
-    assert not config.profile.intervene
+    assert not config.interventions.auto_continue
 
 
 @pytest.mark.parametrize(
@@ -143,34 +145,6 @@ def test_paths_in_flags_are_relative_to_the_working_directory(file: Path) -> Non
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Config().proxy.listen = "x"  # type: ignore[misc]
-
-
-# -- profiles -------------------------------------------------------------------------------------
-
-
-def test_profiles() -> None:
-    assert {
-        name: (
-            profile.check_interval,
-            profile.stall_threshold,
-            profile.intervene,
-            profile.max_interventions,
-            profile.max_retries,
-            profile.retry_delay,
-            profile.escalation_threshold,
-        )
-        for name, profile in PROFILES.items()
-    } == {
-        "default": (5, 30, True, 10, 3, 2, 3),
-        "aggressive": (2, 15, True, 20, 5, 1, 5),
-        "passive": (10, 60, False, 0, 3, 2, 3),
-    }
-    assert Config().profile == Profile()
-    shared = {
-        (p.response_time_factor, p.error_rate, p.tool_loop, p.memory_factor, p.response_window)
-        for p in PROFILES.values()
-    }
-    assert shared == {(2.0, 0.2, 5, 1.5, 100)}
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -227,7 +201,7 @@ def test_profiles() -> None:
             "[proxy]\nconnect_timeout = inf",
             "debbie.toml: proxy.connect_timeout: expected a number <= 2592000.0, got inf",
         ),
-        ("[proxy\n", "debbie.toml: no valid TOML: Expected ']'"),
+        ("[proxy\n", "debbie.toml: is not valid TOML: Expected ']'"),
     ],
 )
 def test_an_error_says_where_and_what(file: Path, toml: str, said: str) -> None:
@@ -255,7 +229,7 @@ def test_a_long_value_is_cut(file: Path) -> None:
 
 def test_bytes_that_are_no_text(file: Path) -> None:
     file.write_bytes(b"a = '\xff'")
-    with pytest.raises(ConfigurationError, match="no valid TOML"):
+    with pytest.raises(ConfigurationError, match="is not valid TOML"):
         load_config(file)
 
 
@@ -297,18 +271,6 @@ def test_whatever_is_given_is_taken_or_refused(section: str, key: str, value: An
         assert getattr(getattr(config, section), key) in (value, Path(str(value)).expanduser())
 
 
-def test_thresholds_come_from_the_profile_unless_they_are_set(file: Path) -> None:
-    file.write_text("[detection]\nstall_threshold = 42\n[detection.loops]\nrepetitions = 7")
-    default, aggressive = (
-        load_config(file, {}, {"proxy": {"profile": name}}).detection
-        for name in ("default", "aggressive")
-    )
-    assert (default.check_interval, aggressive.check_interval) == (5.0, 2.0)
-    assert (default.stall_threshold, aggressive.stall_threshold) == (42.0, 42.0)
-    assert default.loops.repetitions == aggressive.loops.repetitions == 7
-    assert load_config(None, {"DEBBIE_PROFILE": "passive"}).detection.stall_threshold == 60.0
-
-
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
@@ -343,7 +305,7 @@ def test_thresholds_come_from_the_profile_unless_they_are_set(file: Path) -> Non
         ),
         (
             "[[rules]]\nname = 'x'\nmetric = 'a metric'\nabove = 1",
-            "debbie.toml: rules[0].metric: 'a metric' is no name of an OpenTelemetry instrument",
+            "debbie.toml: rules[0].metric: 'a metric' is not a name of an OpenTelemetry instrument",
         ),
     ],
 )
@@ -368,9 +330,9 @@ def test_every_default_can_be_written_down() -> None:
         ),
         (
             '[interventions.alert_strategy_map]\nsession_stall = ["nosuch"]',
-            "interventions.alert_strategy_map[...][0]: expected one of prompt_injection, "
+            "interventions.alert_strategy_map.session_stall[0]: expected one of prompt_injection, "
             "session_restart, state_reset, tool_retry, python_script, escalate, custom:NAME, "
-            "got {'session_stall': ['nosuch']}",
+            "got 'nosuch'",
         ),
         (
             '[interventions.prompts]\nsession_stal = ["Go on."]',
@@ -386,7 +348,7 @@ def test_every_default_can_be_written_down() -> None:
         ),
         (
             '[detection]\nlong_commands = "("',
-            "detection.long_commands: no regular expression: "
+            "detection.long_commands: is not a regular expression: "
             "missing ), unterminated subpattern at position 0",
         ),
         (
@@ -424,3 +386,56 @@ def test_strategies_with_prompts_of_their_own_are_known(file: Path) -> None:
         "*" = ["Go on."]
     """)
     assert set(load_config(file).interventions.prompts) == {"state_reset", "tool_retry", "*"}
+
+
+# -- who has set what -----------------------------------------------------------------------------
+
+
+WRONG = """
+[proxy]
+listen = "nowhere"
+tls_cert = "none.pem"
+[telemetry]
+otlp = "nonsense"
+[interventions.scripts]
+directory = "none"
+[interventions.escalation]
+alertmanager = ["host"]
+"""
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    path = tmp_path / "debbie.toml"
+    path.write_text(WRONG)
+    return path
+
+
+CASES = {
+    "--listen": "{path}: proxy.listen",
+    "--otlp": "{path}: telemetry.otlp",
+    "--tls-cert /a b/none.pem": "{path}: proxy.tls_cert: /a b/none.pem",
+    "interventions.scripts.directory": "{path}: interventions.scripts.directory",
+    "interventions.escalation.alertmanager[0]": "{path}: interventions.escalation.alertmanager[0]",
+    "--upstream": "--upstream",  # is missing
+    "detection.long_commands": "detection.long_commands",
+    "--speed": "--speed",  # is no setting
+    "debbie.toml": "debbie.toml",
+    "DEBBIE_LISTEN": "DEBBIE_LISTEN",
+}
+
+
+@pytest.mark.parametrize("where", CASES)
+def test_the_file_is_named(where: str, wrong: Path) -> None:
+    error = Sources(wrong, {}, {}).blame(ConfigurationError(where, "is wrong", "write this"))
+    assert error.where == CASES[where].format(path=wrong)
+    assert (error.what, error.hint) == ("is wrong", "write this")
+
+
+def test_what_overrides_the_file_is_named(wrong: Path) -> None:
+    error = ConfigurationError("--listen", "is wrong")
+    environ = {"DEBBIE_LISTEN": "nowhere"}
+    assert Sources(wrong, environ, {}).blame(error).where == "DEBBIE_LISTEN"
+    flags = {"proxy": {"listen": "nowhere"}}
+    assert Sources(wrong, environ, flags).blame(error).where == "--listen"
+    assert Sources(None, {}, {}).blame(error).where == "--listen"
