@@ -7,14 +7,15 @@ dialect's rules.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
 from debbie_otel.session import rules as roles
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.paths import Fields
-from debbie_otel.session.dialect.schema import Role, Rule
+from debbie_otel.session.dialect.registry import Recognition
+from debbie_otel.session.dialect.schema import Rule
 from debbie_otel.session.directory import Directory, Sessions
 from debbie_otel.session.events import (
     CallEnded,
@@ -33,9 +34,6 @@ from debbie_otel.wire.direction import MessageDirection
 
 MAX_PARAMS = 65_536
 """Bytes of a request up to which its `params` are kept until it is answered."""
-
-MAX_UNRECOGNISED = 256
-"""Messages without a sign of a dialect after which a connection has none of its own."""
 
 # Module names: in Python 3.11 a member costs 0.1 µs through its enum, and these are the hot path.
 _CLIENT = MessageDirection.CLIENT_TO_SERVER
@@ -66,8 +64,7 @@ class Connection:
     ) -> None:
         self.key = key
         self.dialect = dialects[0] if len(dialects) == 1 else fallback
-        self._candidates = dialects if len(dialects) > 1 else ()
-        self._unrecognised = 0
+        self._recognition = Recognition(dialects) if len(dialects) > 1 else None
         self._limits = sessions.limits
         self._directory = Directory(key, self.dialect, sessions)
         self._pending = PendingCalls(self._limits.pending_calls)
@@ -123,15 +120,17 @@ class Connection:
 
     def recognise_subprotocol(self, name: str) -> None:
         """Choose the dialect by the WebSocket subprotocol, where a dialect names that."""
-        for dialect in self._candidates:
-            if name in dialect.document.subprotocols:
+        if self._recognition is not None:
+            dialect = self._recognition.by_subprotocol(name)
+            if dialect is not None:
                 self.speak(dialect)
-                return
 
     def receive(self, message: InterceptedMessage, out: list[Event]) -> None:
         """Take in one message; append what follows from it to `out`."""
-        if self._candidates:
-            self._recognise(message)
+        if self._recognition is not None:
+            dialect = self._recognition.by_message(message)
+            if dialect is not None:
+                self.speak(dialect)
         kind = message.type
         if kind is _REQUEST:
             self._request(message, out)
@@ -143,16 +142,6 @@ class Connection:
         else:
             self._response(message, out)
         self._versioned_balance += 1 if message.versioned else -1
-
-    def _recognise(self, message: InterceptedMessage) -> None:
-        """Choose the dialect by a message; stop trying after many that match none."""
-        for dialect in self._candidates:
-            if dialect.recognises(message):
-                self.speak(dialect)
-                return
-        self._unrecognised += 1
-        if self._unrecognised >= MAX_UNRECOGNISED:
-            self._candidates = ()
 
     def renew(self, time_ns: int, out: list[Event]) -> None:
         """Start the sessions again, after a restart on a server that does not know their past."""
@@ -173,7 +162,7 @@ class Connection:
     def speak(self, dialect: Dialect) -> None:
         """Take up a dialect."""
         self.dialect = dialect
-        self._candidates = ()
+        self._recognition = None
         self._directory.speak(dialect)
 
     # -- requests and notifications -----------------------------------------------------------
@@ -294,11 +283,11 @@ class Connection:
             self._keep(message)
         self._count(message, session, turn, seen, out)
         context = MessageContext(self.key, message, fields, session, turn, out, self._replays > 0)
-        stream = _of_role("stream", rules)
+        stream = roles.of_role("stream", rules)
         if stream is not None:
             roles.chunk(stream, context)
             return
-        part = _of_role("part_of", rules)
+        part = roles.of_role("part_of", rules)
         asked = _ASKED[message.direction]
         call = None if part is None else self._pending.find_parent_call(asked, part, fields)
         out.append(NotificationSeen(session.info, now, message, turn, call))
@@ -386,7 +375,7 @@ class Connection:
             for rule in self.dialect.on_response.get(call.method, ())
             if not rule.when or fields.holds(rule.when)
         ]
-        failed = _of_role("fail", rules)
+        failed = roles.of_role("fail", rules)
         if failed is not None:
             call.error_type = failed.error_type
         else:
@@ -427,7 +416,7 @@ class Connection:
         outcome: Outcome,
         out: list[Event],
         fields: Fields | None = None,
-        rules: list[Rule] | None = None,
+        rules: Sequence[Rule] = (),
     ) -> None:
         call, session = entry.call, entry.session
         call.ended_ns = time_ns
@@ -442,48 +431,11 @@ class Connection:
         out.append(CallEnded(session.info, time_ns, call))
         rule = self.dialect.turn_rules.get(call.method)
         if rule is not None:
-            self._answer_turn(entry, rule, fields, rules or [], out)
+            roles.turn_answered(rule, call, session, fields, rules, out)
 
     def _abort(self, entry: Pending, time_ns: int, error_type: str, out: list[Event]) -> None:
         entry.call.error_type = error_type
         self._end_call(entry, time_ns, Outcome.ABORTED, out)
-
-    def _answer_turn(
-        self,
-        entry: Pending,
-        rule: Rule,
-        fields: Fields | None,
-        rules: list[Rule],
-        out: list[Event],
-    ) -> None:
-        """End the turn that the request opened, or learn its id where it goes on."""
-        call, session, turn = entry.call, entry.session, entry.call.turn
-        outcome = call.outcome or Outcome.COMPLETED
-        if rule.until == "notification" and outcome is Outcome.COMPLETED and fields is not None:
-            turn_id = fields.text(rule.id)
-            if call.opens_turn and turn is not None:
-                turn.id = turn.id or turn_id
-            elif turn_id is not None and not session.knows_turn(turn_id):
-                # The session was busy when the request came, yet this is another turn.
-                now = call.ended_ns or call.started_ns
-                session.open_turn(now, call.method, call.direction, out, turn_id=turn_id)
-            return
-        if turn is None or not call.opens_turn:
-            return
-        if fields is not None and outcome is Outcome.COMPLETED:
-            turn.stop_reason = fields.text(rule.reason)
-            turn.output = (fields.text(rule.output) or "")[:MAX_CONTENT] or turn.output
-            outcome = rule.outcomes.get(turn.stop_reason or "", outcome)
-            if _of_role("incomplete", rules) is not None:
-                outcome = Outcome.INCOMPLETE
-        session.end_turn(
-            turn,
-            call.ended_ns or call.started_ns,
-            outcome,
-            out,
-            error_type=call.error_type,
-            error_message=call.error_message,
-        )
 
 
 def _raw_id(message: InterceptedMessage) -> msgspec.Raw:
@@ -492,10 +444,3 @@ def _raw_id(message: InterceptedMessage) -> msgspec.Raw:
         return NO_ID
     # A view would keep the whole message alive, as `params` do of a small one.
     return raw_id if message.size <= MAX_PARAMS else raw_id.copy()
-
-
-def _of_role(role: Role, rules: Iterable[Rule]) -> Rule | None:
-    for rule in rules:
-        if rule.role == role:
-            return rule
-    return None

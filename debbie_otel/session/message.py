@@ -146,6 +146,8 @@ def loads(raw: bytes | msgspec.Raw) -> Any:
 
 _decode_id = msgspec.json.Decoder(float_hook=Decimal).decode
 _UNDECODED = object()
+# Faster than `id_of` for what nearly all ids are.
+_decode_plain_id = msgspec.json.Decoder(int | str).decode
 
 
 def id_of(raw: bytes | msgspec.Raw) -> JsonRpcId:
@@ -244,6 +246,12 @@ def _message(
     envelope: _Envelope, payload: bytes, direction: MessageDirection, time_ns: int
 ) -> InterceptedMessage:
     raw_id, params, result, error = envelope.id, envelope.params, envelope.result, envelope.error
+    call_id: JsonRpcId | msgspec.UnsetType = _NO_ID
+    if raw_id is not _NO_ID:
+        try:
+            call_id = _decode_plain_id(raw_id)
+        except _UNREADABLE:
+            call_id = id_of(raw_id)
     method = envelope.method
     if method is not None:
         kind = _NOTIFICATION if raw_id is _NO_ID else _REQUEST
@@ -259,7 +267,7 @@ def _message(
         time_ns,
         len(payload),
         payload,
-        _NO_ID if raw_id is _NO_ID else id_of(raw_id),
+        call_id,
         method,
         None if params is _NO_ID else params,
         None if result is _NO_ID else result,

@@ -63,13 +63,37 @@ class PendingCalls:
 
     def add(self, entry: Pending) -> Pending | None:
         """Add a request; return the oldest one if it had to make room."""
-        queue = self._queues[entry.call.direction]
-        queue.add(entry)
-        return queue.take_first() if queue.size > self._limit else None
+        call = entry.call
+        queue = self._queues[call.direction]
+        if queue.by_id.setdefault(call.id, entry) is not entry:
+            queue.behind.setdefault(call.id, deque()).append(entry)
+        queue.size += 1
+        if call.tool is not None:
+            queue.tool_calls[id(call)] = call
+        for index in queue.indexes.values():
+            index.add(call)
+        if queue.size > self._limit:
+            return self.take(call.direction, next(iter(queue.by_id)))
+        return None
 
     def take(self, direction: MessageDirection, call_id: Any) -> Pending | None:
         """Remove and return the oldest request of that direction and id."""
-        return self._queues[direction].take(call_id)
+        queue = self._queues[direction]
+        entry = queue.by_id.pop(call_id, None)
+        if entry is None:
+            return None
+        queue.size -= 1
+        if entry.call.tool is not None:
+            queue.tool_calls.pop(id(entry.call), None)
+        for index in queue.indexes.values():
+            index.remove(entry.call)
+        if queue.behind:
+            waiting = queue.behind.get(call_id)
+            if waiting is not None:
+                queue.by_id[call_id] = waiting.popleft()
+                if not waiting:
+                    del queue.behind[call_id]
+        return entry
 
     def remember_cancelled(self, call: Call) -> None:
         """Expect that a request which has been cancelled may be answered all the same."""
@@ -120,69 +144,48 @@ class PendingCalls:
 
 
 class _Queue:
-    """The open requests of one direction."""
+    """The open requests of one direction.
 
-    __slots__ = ("_behind", "_by_id", "_by_value", "_tool_calls", "size")
+    Attributes:
+        size: How many there are.
+        by_id: The oldest request of each id.
+        behind: Those behind it with the same id.
+        tool_calls: Those that run a tool.
+        indexes: By the paths that a `part_of` rule compares.
+
+    """
+
+    __slots__ = ("behind", "by_id", "indexes", "size", "tool_calls")
 
     def __init__(self) -> None:
         self.size = 0
-        self._by_id: dict[JsonRpcId, Pending] = {}
-        self._behind: dict[JsonRpcId, deque[Pending]] = {}
-        self._tool_calls: dict[int, Call] = {}
-        self._by_value: dict[tuple[str, ...], _ValueIndex] = {}
+        self.by_id: dict[JsonRpcId, Pending] = {}
+        self.behind: dict[JsonRpcId, deque[Pending]] = {}
+        self.tool_calls: dict[int, Call] = {}
+        self.indexes: dict[tuple[str, ...], _ValueIndex] = {}
 
     def __iter__(self) -> Iterator[Pending]:
-        yield from self._by_id.values()
-        for waiting in self._behind.values():
+        yield from self.by_id.values()
+        for waiting in self.behind.values():
             yield from waiting
-
-    def add(self, entry: Pending) -> None:
-        call = entry.call
-        if self._by_id.setdefault(call.id, entry) is not entry:
-            self._behind.setdefault(call.id, deque()).append(entry)
-        if call.tool is not None:
-            self._tool_calls[id(call)] = call
-        for index in self._by_value.values():
-            index.add(call)
-        self.size += 1
-
-    def take(self, call_id: JsonRpcId) -> Pending | None:
-        entry = self._by_id.pop(call_id, None)
-        if entry is None:
-            return None
-        self.size -= 1
-        if entry.call.tool is not None:
-            self._tool_calls.pop(id(entry.call), None)
-        for index in self._by_value.values():
-            index.remove(entry.call)
-        if self._behind:
-            waiting = self._behind.get(call_id)
-            if waiting is not None:
-                self._by_id[call_id] = waiting.popleft()
-                if not waiting:
-                    del self._behind[call_id]
-        return entry
-
-    def take_first(self) -> Pending | None:
-        return self.take(next(iter(self._by_id)))
 
     def first(self) -> Pending | None:
         try:
-            return next(iter(self._by_id.values()), None)
+            return next(iter(self.by_id.values()), None)
         except RuntimeError:  # another thread has just changed it
             return None
 
     def only_tool_call(self) -> Call | None:
         """Return the open request that runs a tool, where there is only one."""
-        return next(iter(self._tool_calls.values())) if len(self._tool_calls) == 1 else None
+        return next(iter(self.tool_calls.values())) if len(self.tool_calls) == 1 else None
 
     def find(self, paths: Paths, value: Any) -> Call | None:
         """Return the latest open request that has that value in its `params`."""
         key = (paths,) if isinstance(paths, str) else tuple(paths)
-        index = self._by_value.get(key)
+        index = self.indexes.get(key)
         if index is None:
-            index = self._by_value[key] = _ValueIndex(paths)
-            latest = itertools.islice(reversed(self._by_id.values()), MAX_COMPARED)
+            index = self.indexes[key] = _ValueIndex(paths)
+            latest = itertools.islice(reversed(self.by_id.values()), MAX_COMPARED)
             for entry in reversed(list(latest)):
                 index.add(entry.call)
         return index.find(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,10 +15,10 @@ from debbie_otel.session.dialect.paths import (
     gather_at,
     value_at,
 )
-from debbie_otel.session.dialect.schema import Rule
+from debbie_otel.session.dialect.schema import Role, Rule
 from debbie_otel.session.events import ErrorReported, Event
 from debbie_otel.session.message import InterceptedMessage
-from debbie_otel.session.model import Outcome, Turn
+from debbie_otel.session.model import MAX_CONTENT, Call, Outcome, Turn
 from debbie_otel.session.session import Session, ToolReport
 
 Effect = Callable[[Rule, "MessageContext"], None]
@@ -47,6 +47,14 @@ class MessageContext(msgspec.Struct, frozen=True, eq=False):
     replaying: bool = False
 
 
+def of_role(role: Role, rules: Iterable[Rule]) -> Rule | None:
+    """Return the first rule of a role; None if there is none."""
+    for rule in rules:
+        if rule.role == role:
+            return rule
+    return None
+
+
 def chunk(rule: Rule, context: MessageContext) -> None:
     """Add a chunk to its stream."""
     fields = context.fields
@@ -67,6 +75,54 @@ def stream_end(rule: Rule, context: MessageContext) -> None:
     item = context.fields.text(rule.key)
     if item is not None:
         context.session.streams.end_item(item, context.message.time_ns, context.out)
+
+
+def turn_answered(
+    rule: Rule,
+    call: Call,
+    session: Session,
+    fields: Fields | None,
+    rules: Iterable[Rule],
+    out: list[Event],
+) -> None:
+    """End the turn that a request opened, or learn its id where it goes on after the response.
+
+    Args:
+        rule: The `turn` rule of the request's method.
+        call: The request; it has ended.
+        session: Its session.
+        fields: Access to the result; None where there is no result.
+        rules: The rules on the response that apply.
+        out: Gets the events.
+
+    """
+    turn = call.turn
+    ended_ns = call.ended_ns or call.started_ns
+    outcome = call.outcome or Outcome.COMPLETED
+    if rule.until == "notification" and outcome is Outcome.COMPLETED and fields is not None:
+        turn_id = fields.text(rule.id)
+        if call.opens_turn and turn is not None:
+            turn.id = turn.id or turn_id
+        elif turn_id is not None and not session.knows_turn(turn_id):
+            # The session was busy when the request came, yet this is another turn.
+            session.open_turn(ended_ns, call.method, call.direction, out, turn_id=turn_id)
+        return
+    if turn is None or not call.opens_turn:
+        return
+    if fields is not None and outcome is Outcome.COMPLETED:
+        turn.stop_reason = fields.text(rule.reason)
+        turn.output = (fields.text(rule.output) or "")[:MAX_CONTENT] or turn.output
+        outcome = rule.outcomes.get(turn.stop_reason or "", outcome)
+        if of_role("incomplete", rules) is not None:
+            outcome = Outcome.INCOMPLETE
+    session.end_turn(
+        turn,
+        ended_ns,
+        outcome,
+        out,
+        error_type=call.error_type,
+        error_message=call.error_message,
+    )
 
 
 def turn_ended(rule: Rule, context: MessageContext) -> None:
