@@ -19,8 +19,8 @@ from debbie_otel.telemetry.export.destination import (
     default_data_dir,
     find,
 )
+from debbie_otel.telemetry.export.exporters import Selection
 from debbie_otel.telemetry.export.limits import exemplars_wanted
-from debbie_otel.telemetry.export.selection import Selection
 from debbie_otel.telemetry.export.spool import SpoolOptions
 from debbie_otel.transports.addresses import Address, parse_listen, parse_upstream
 from debbie_otel.transports.tls import listen_context, upstream_context

@@ -23,11 +23,13 @@ class LineWriter:
         self._stream = stream
         self._queue: queue.Queue[str | None] = queue.Queue(size)
         self._left_out = 0
-        self._thread = threading.Thread(target=self._run, name="debbie-console", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def __call__(self, line: str) -> None:
-        """Queue a line; never blocks."""
+        """Queue a line; never blocks. The first one starts the thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="debbie-console", daemon=True)
+            self._thread.start()
         try:
             self._queue.put_nowait(line)
         except queue.Full:
@@ -35,6 +37,8 @@ class LineWriter:
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what waits, for at most `timeout` seconds."""
+        if self._thread is None:
+            return
         with contextlib.suppress(queue.Full):
             self._queue.put(_END, timeout=timeout)
         self._thread.join(timeout)

@@ -88,7 +88,7 @@ class Series:
 
 
 class PassedSeries:
-    """As `Series`, where somebody else's histogram takes the measurements."""
+    """As `Series`, where another library's histogram takes the measurements."""
 
     __slots__ = ("_attributes", "_measured")
 
@@ -144,7 +144,7 @@ class Histograms:
         return series
 
     def pass_on(self, measured: Measured) -> None:
-        """Have measurements taken by somebody else's histogram from now on."""
+        """Have another histogram take the measurements from now on."""
         self._passed_to = measured
 
     def collect(

@@ -211,7 +211,7 @@ def link_to(context: SpanContext, kind: str) -> Link:
 def status_of(
     attributes: Attributes, outcome: Outcome | None, error_type: str | None, message: str
 ) -> Status:
-    """Note the error, and return the status that it means; a cancelled call is no error."""
+    """Note the error, and return the status that it means; a cancelled call is not an error."""
     if error_type is not None:
         attributes[semconv.ERROR_TYPE] = error_type
     return Status(StatusCode.ERROR, message or error_type) if outcome in _ERRORS else UNSET

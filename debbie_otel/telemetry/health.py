@@ -1,4 +1,4 @@
-"""Debbie's own health as metrics: what she costs, and whether her telemetry gets out.
+"""Debbie's own health as metrics: what it costs, and whether its telemetry gets out.
 
 All of it is read when a metric reader collects, on the reader's thread; nothing here is called
 for a message. The metrics belong to a service of their own, which is there before the first agent
@@ -25,7 +25,7 @@ Observations = Iterable[Observation]
 
 
 class ExportState(msgspec.Struct, frozen=True):
-    """The export of spans: how many wait and can wait, and what has become of the others.
+    """The export of spans: how many wait and can wait, and the others by their outcome.
 
     Attributes:
         failures: Exports that failed; their spans were sent again.
@@ -41,7 +41,7 @@ class ExportState(msgspec.Struct, frozen=True):
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """Connections of clients: open now, and what has become of all since the start.
+    """Connections of clients: open now, and all since the start by their outcome.
 
     Attributes:
         refused: Too many were open.
@@ -96,7 +96,7 @@ class Health:
         spool: Directory of what could not be delivered.
 
     Attributes:
-        connections: Tells of the connections; to be set by whoever listens.
+        connections: Tells of the connections; set by the listener.
         running: Set to False before the last collection, so that an end that was asked for can be
             told from one that was not.
 
@@ -152,7 +152,7 @@ class Health:
             semconv.METRIC_PROCESS_RUNNING,
             [lambda _: [Observation(int(self.running))]],
             "{process}",
-            "1 while Debbie runs, 0 in her last export.",
+            "1 while Debbie runs, 0 in its last export.",
         )
         gauge(
             semconv.METRIC_PROCESS_UPTIME,
@@ -183,7 +183,7 @@ class Health:
         )
         level(semconv.METRIC_SPOOL_SIZE, [self._spool_sizes], "By", "Files of the spool.")
         meter.create_observable_counter(
-            semconv.METRIC_EXPORT_SPANS, [self._span_counts], "{span}", "What has become of spans."
+            semconv.METRIC_EXPORT_SPANS, [self._span_counts], "{span}", "Spans by their outcome."
         )
         meter.create_observable_counter(
             semconv.METRIC_EXPORT_FAILURES,

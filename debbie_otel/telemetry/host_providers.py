@@ -1,7 +1,7 @@
 """Telemetry through providers of the program's: their resource, sampler, processors and readers.
 
 A program that has set up OpenTelemetry gets our spans and measurements where its own go. What it
-has no provider for leaves through a pipeline of ours. Spans are started and ended by the
+has no provider for leaves through Debbie's own pipeline. Spans are started and ended by the
 provider's tracer, so that every processor sees what it expects; that costs more than our own way.
 
 Nothing stays behind: what was given to a meter is taken back by `release`. OpenTelemetry offers no
@@ -64,7 +64,7 @@ class Providers(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left for a pipeline of ours; log events alone are not worth one."""
+        """Whether nothing is left for Debbie's own pipeline; log events alone are not worth one."""
         return self.tracer is not None and self.meter is not None
 
     @property
@@ -154,7 +154,7 @@ class Borrowed:
         return provider.get_meter(scope.name, scope.version, scope.schema_url)
 
     def _rest(self) -> Outlet:
-        assert self._own is not None, "there is a pipeline of ours unless all was lent"
+        assert self._own is not None, "there is a pipeline unless all providers are the program's"
         return self._own
 
 
@@ -173,7 +173,7 @@ class TracerWriter:
     def __init__(self, tracer: Tracer, origin: Origin) -> None:
         self._tracer = tracer
         self._origin = origin
-        # What the tracer returned for a span of ours, and the attributes that it was started with.
+        # By span id: what the tracer returned, and the attributes that it was started with.
         self._open: dict[int, tuple[Span, Attributes]] = {}
 
     def start(self, span: OpenSpan) -> OpenSpan:

@@ -1,6 +1,6 @@
 """Log events: few records that say what happened, through a LoggerProvider per service.
 
-Records wait in the SDK's batch processor, so that whoever emits one never waits for a receiver.
+Records wait in the SDK's batch processor, so that the caller of `emit` never waits for a receiver.
 What a receiver does not take is appended to `logs.jsonl` in the spool, as with spans.
 Sources: OpenTelemetry specification, "Logs Data Model" (EventName) and "Logs SDK".
 """
@@ -61,7 +61,7 @@ class LogEvent(msgspec.Struct, frozen=True):
 
     def record(self) -> LogRecord:
         """Return it as the API's loggers take it."""
-        # Never the caller's current span: that is not one of ours.
+        # Never the caller's current span, which is another program's.
         span = INVALID_SPAN if self.span is None else NonRecordingSpan(self.span)
         return LogRecord(
             timestamp=self.time_ns,

@@ -27,7 +27,7 @@ from werkzeug.routing import Map, Rule
 from debbie_otel import DebbieInstrumentor
 from debbie_otel.app.config import Config, load_config
 from debbie_otel.errors import ConfigurationError
-from tests.telemetry.test_host_providers import Program
+from tests.telemetry.program import Program
 from tests.transports.pairs import (
     TIMEOUT,
     asyncio_ends,

@@ -25,7 +25,7 @@ from debbie_otel.demo.scenes import MISHAPS, Mishap, play
 from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.intervention.settings import ToolRetrySettings
 from tests.integration.test_tool_retry import Client, Flaky
-from tests.telemetry.test_host_providers import Program
+from tests.telemetry.program import Program
 from tests.transports.pairs import eventually
 
 SPEED = 30.0

@@ -41,6 +41,7 @@ def test_a_reader_who_has_stopped_reading_stops_nothing() -> None:
     lines = out.getvalue().splitlines()
     assert lines[:2] == ["first", "(990 lines left out)"]
     assert lines[2:] == [str(number) for number in range(10)]
+    assert writer._thread is not None
     assert not writer._thread.is_alive()
 
 
@@ -50,4 +51,11 @@ def test_a_console_that_is_gone_is_no_error() -> None:
     out.close()
     writer("nobody will read this")
     writer.close()
+    assert writer._thread is not None
     assert not writer._thread.is_alive()
+
+
+def test_one_that_has_nothing_to_write_has_no_thread() -> None:
+    threads = set(threading.enumerate())
+    LineWriter(io.StringIO()).close()
+    assert set(threading.enumerate()) == threads

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from debbie_otel.telemetry.attributes import SharedAttributes
 from debbie_otel.telemetry.export.pipeline import Pipeline, TelemetrySettings
+from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.spans import OpenSpan
+
+CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
 
 
 def begun(chosen: TelemetrySettings) -> Pipeline:
@@ -48,6 +51,19 @@ def end_span(pipeline: Pipeline, number: int, service: str = "test-agent") -> No
     shared = SharedAttributes({})
     span = writer.start(OpenSpan(f"span {number}", SpanKind.INTERNAL, 1, None, shared, {}))
     writer.end(span, 2)
+
+
+def emit(pipeline: Pipeline, body: str = "something stalled", **changes: Any) -> None:
+    fields: dict[str, Any] = {
+        "name": "debbie.alert",
+        "severity": "WARN",
+        "body": body,
+        "attributes": {"session.id": "s1", "debbie.alert.value": 1.5},
+        "time_ns": 7,
+        "span": CONTEXT,
+    }
+    service_name = changes.pop("service_name", "acp-agent")
+    pipeline.emit_event(service_name, LogEvent(**(fields | changes)))
 
 
 def attributes_of(message: Any) -> dict[str, str]:

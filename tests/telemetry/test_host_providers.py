@@ -6,16 +6,10 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from debbie_otel.session.dialect.registry import builtin_dialects
@@ -26,6 +20,7 @@ from debbie_otel.telemetry.instruments import OpenCalls
 from debbie_otel.telemetry.logs import LogEvent
 from debbie_otel.telemetry.spans import OpenSpan
 from tests.play import Play
+from tests.telemetry.program import Program
 from tests.telemetry.spantree import tree
 
 SCOPE = InstrumentationScope("debbie_otel", "1", "https://example.org/schema")
@@ -36,38 +31,6 @@ TURN = """
 +1
 << {"jsonrpc": "2.0", "id": 2, "result": {"messageId": "m", "status": 0, "ai_response": "hi", "tool_calls": []}}
 """
-
-
-class Stamp(SpanProcessor):
-    """A processor that acts at the start of a span."""
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        span.set_attribute("stamped", True)
-
-
-class Program:
-    """A program with providers of its own."""
-
-    def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
-        resource = Resource({"service.name": "the-program"})
-        self.exporter = InMemorySpanExporter()
-        self.tracers = TracerProvider(sampler, resource, shutdown_on_exit=False)
-        self.tracers.add_span_processor(Stamp())
-        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.reader = InMemoryMetricReader()
-        self.meters = MeterProvider([self.reader], resource, shutdown_on_exit=False)
-        self.providers = Providers(self.tracers, self.meters)
-
-    def metrics(self) -> dict[str, list[Any]]:
-        data = self.reader.get_metrics_data()
-        if data is None:
-            return {}
-        return {
-            metric.name: list(metric.data.data_points)
-            for resource in data.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
 
 
 class Debbie:

@@ -8,31 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from debbie_otel import semconv
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.telemetry.export.pipeline import Pipeline
-from debbie_otel.telemetry.logs import LogEvent
 from tests.telemetry.collector import free_port, grpc_collector, http_collector
-from tests.telemetry.pipelines import attributes_of, begun, clean, run, settings
+from tests.telemetry.pipelines import CONTEXT, attributes_of, begun, clean, emit, run, settings
 
 __all__ = ["clean"]  # a fixture
-
-CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
-
-
-def emit(pipeline: Pipeline, body: str = "something stalled", **changes: Any) -> None:
-    fields: dict[str, Any] = {
-        "name": "debbie.alert",
-        "severity": "WARN",
-        "body": body,
-        "attributes": {"session.id": "s1", "debbie.alert.value": 1.5},
-        "time_ns": 7,
-        "span": CONTEXT,
-    }
-    service_name = changes.pop("service_name", "acp-agent")
-    pipeline.emit_event(service_name, LogEvent(**(fields | changes)))
 
 
 def written(directory: Path) -> list[dict[str, Any]]:
@@ -160,8 +142,7 @@ def test_exporters_by_name(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from tests.telemetry.pipelines import settings, begun
-from tests.telemetry.test_logs import emit
+from tests.telemetry.pipelines import begun, emit, settings
 pipeline = begun(settings(Path(sys.argv[1])))
 emit(pipeline)
 pipeline.shutdown()

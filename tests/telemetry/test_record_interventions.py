@@ -17,7 +17,7 @@ from debbie_otel.intervention.records import InterventionRecord, InterventionRes
 from tests.intervention import attempts
 from tests.play import SECOND
 from tests.telemetry.collector import grpc_collector
-from tests.telemetry.test_record_alerts import ANSWER, PROMPT, START, Watched
+from tests.telemetry.watched import ANSWER, PROMPT, START, Watched
 
 ACTED = Done(
     kind="acted", detail="prompted by sendUserMessage", text="Please go on, sk-0123456789abcdefghij"

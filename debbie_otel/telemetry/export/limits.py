@@ -41,7 +41,7 @@ def span_limits(environ: Mapping[str, str]) -> SpanLimits | None:
     """Return the limits that the variables ask for; None where none is set.
 
     Raises:
-        ConfigurationError: A variable is no number.
+        ConfigurationError: A variable is not a number.
 
     """
     if not any(environ.get(name, "").strip() for name in LIMITS):
@@ -58,7 +58,7 @@ def limited(sink: Sink, limits: SpanLimits | None) -> Sink:
 
 
 def exemplars_wanted(environ: Mapping[str, str]) -> bool:
-    """Tell whether histograms of ours carry exemplars; where they do, those of sampled spans.
+    """Tell whether Debbie's histograms carry exemplars; where they do, those of sampled spans.
 
     Raises:
         ConfigurationError: `OTEL_METRICS_EXEMPLAR_FILTER` is none of the known.

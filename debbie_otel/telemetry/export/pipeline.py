@@ -37,11 +37,11 @@ from debbie_otel.sdk_private import LogRecordExporter
 from debbie_otel.session.model import Clock
 from debbie_otel.telemetry.aggregate import Histograms
 from debbie_otel.telemetry.export import destination as destinations
+from debbie_otel.telemetry.export.exporters import Selection
 from debbie_otel.telemetry.export.files import metric_line
 from debbie_otel.telemetry.export.limits import exemplars_wanted, limited, span_limits
 from debbie_otel.telemetry.export.lines_file import LinesFile
 from debbie_otel.telemetry.export.metric_delivery import MetricDelivery
-from debbie_otel.telemetry.export.selection import Selection
 from debbie_otel.telemetry.export.spool import SpanSpool, SpoolCounters, SpoolOptions
 from debbie_otel.telemetry.health import ExportState, Health
 from debbie_otel.telemetry.logs import LogEvent, LogEvents
@@ -79,7 +79,7 @@ class TelemetrySettings(msgspec.Struct, frozen=True):
 
 
 class ShutdownReport(msgspec.Struct, frozen=True):
-    """What became of the spans.
+    """The spans of the process by their outcome.
 
     Attributes:
         delivered: To the destination, in the process's whole life.
@@ -121,7 +121,7 @@ class Pipeline:
         destination: Where telemetry goes, and how to look at it; known from the start on.
         sampler: As `OTEL_TRACES_SAMPLER` says; always off where no spans are exported.
         id_generator: For trace and span ids.
-        scope: The instrumentation scope of our spans.
+        scope: The instrumentation scope of Debbie's spans.
         on_end: Takes a finished span; about a microsecond, never blocks, never raises.
         health: Debbie's own metrics; exported once `report_health` was called.
 
@@ -251,7 +251,7 @@ class Pipeline:
 
     @property
     def counters(self) -> SpoolCounters:
-        """What has become of the spans so far, over all exporters."""
+        """The spans so far by their outcome, over all exporters."""
         total = SpoolCounters()
         for counters in (spool.counters for spool in self._spools):
             total.exported += counters.exported

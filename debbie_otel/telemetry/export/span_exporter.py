@@ -26,7 +26,7 @@ class ExportProblem(msgspec.Struct, frozen=True):
 
 
 class DirectSpanExporter:
-    """An exporter that takes spans of ours as they are, and says why an export failed.
+    """An exporter that takes an `OpenSpan` as it is, and says why an export failed.
 
     Attributes:
         problem: Of the last export; None if it succeeded.

@@ -64,7 +64,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> SpoolOptions:
-        """Read `OTEL_BSP_*`; raise ConfigurationError for what is no positive number."""
+        """Read `OTEL_BSP_*`; raise ConfigurationError for what is not a positive number."""
         options = cls()
         queue = _positive(environ, OTEL_BSP_MAX_QUEUE_SIZE, options.queue)
         return cls(
@@ -75,7 +75,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
 
 
 class SpoolCounters(msgspec.Struct):
-    """What has become of the spans; `retries` counts failed exports."""
+    """Spans by their outcome; `retries` counts failed exports."""
 
     exported: int = 0
     dropped: int = 0
@@ -353,5 +353,5 @@ def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or int(text) == 0:
-        raise ConfigurationError(name, f"{text!r} is no positive whole number")
+        raise ConfigurationError(name, f"{text!r} is not a positive whole number")
     return int(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from debbie_otel.telemetry.export.destination import choose, find
-from debbie_otel.telemetry.export.selection import Selection
+from debbie_otel.telemetry.export.exporters import Selection
 
 DATA = Path("/data")
 
