@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         integrate_debbie_with_batch_client as integrate_debbie_with_batch_client,
     )
     from debbie_otel.intervention.attempt import Attempt as Attempt
-    from debbie_otel.intervention.attempt import Done as Done
-    from debbie_otel.intervention.executor import InterventionExecutor as InterventionExecutor
+    from debbie_otel.intervention.attempt import InterventionExecutor as InterventionExecutor
+    from debbie_otel.intervention.events import Done as Done
     from debbie_otel.intervention.history import InterventionHistory as InterventionHistory
     from debbie_otel.intervention.orchestrator import (
         InterventionOrchestrator as InterventionOrchestrator,
@@ -72,11 +72,11 @@ _HOMES = {
     "DebbieInstrumentor": "app.instrumentor",
     "DebbieMonitor": "app.monitor",
     "Dialect": "session.dialect.dialect",
-    "Done": "intervention.attempt",
+    "Done": "intervention.events",
     "InterceptedMessage": "session.message",
     "InterceptingWebSocket": "transports.program.intercepting_websocket",
     "InterventionConfig": "intervention.settings",
-    "InterventionExecutor": "intervention.executor",
+    "InterventionExecutor": "intervention.attempt",
     "InterventionHistory": "intervention.history",
     "InterventionOrchestrator": "intervention.orchestrator",
     "InterventionRecord": "intervention.records",

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from debbie_otel import DebbieFactory
+from debbie_otel import Attempt, DebbieFactory, Done
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import AgentClient
 from debbie_otel.demo.script import STALL
-from debbie_otel.intervention.attempt import Attempt, Done
 from debbie_otel.report.commentary import comment_on
 
 
@@ -20,10 +19,10 @@ async def coach(attempt: Attempt) -> Done:
     """Tell the agent what the program knows; whether that helped, Debbie finds out."""
     said = attempt.say("The RFC has been read. Now write the summary, in one sentence.")
     if said is None:
-        return Done(kind="impossible", detail="this dialect knows no way to say something")
+        return Done.impossible("dialect", "this dialect has no way to say something")
     act, params = said
     await attempt.send(act, params)
-    return Done(kind="acted", detail="the agent was coached")
+    return Done.acted("the agent was coached")
 
 
 async def main() -> None:

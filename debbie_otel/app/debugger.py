@@ -25,9 +25,9 @@ from debbie_otel.app.runtime import Lasting, Runtime
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
 from debbie_otel.errors import ConfigurationError, DialectError, FailOpen
-from debbie_otel.intervention.assembly import Interventions
+from debbie_otel.intervention.attempt import Reach, Strategy
 from debbie_otel.intervention.channel import Channel
-from debbie_otel.intervention.executor import CustomStrategy, Reach
+from debbie_otel.intervention.wiring import Interventions
 from debbie_otel.report.analysis import SessionAnalysis
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.session.dialect.dialect import Dialect
@@ -317,7 +317,7 @@ class DebbieDebugger:
         """The observers of open connections."""
         return self._runtime.interceptors
 
-    def register_strategy(self, name: str, strategy: CustomStrategy) -> None:
+    def register_strategy(self, name: str, strategy: Strategy) -> None:
         """Make a callable known as the strategy `custom:NAME` of the configuration."""
         self._lasting.strategies[name] = strategy
 

@@ -26,12 +26,13 @@ from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.app.program_interceptor import SharedInterceptor
 from debbie_otel.app.recording import RecordingWriter
 from debbie_otel.detection.detector import AnomalyDetector
+from debbie_otel.detection.loops import LoopSteps
 from debbie_otel.detection.memory import MemoryWatch
 from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.errors import FailOpen
-from debbie_otel.intervention.assembly import Interventions, World
+from debbie_otel.intervention.attempt import Environment, Reach, Strategy, is_asked_in
 from debbie_otel.intervention.event_loop import call_on
-from debbie_otel.intervention.executor import CustomStrategy, Reach, is_asked_in
+from debbie_otel.intervention.wiring import Interventions
 from debbie_otel.session.dialect.registry import Dialects
 from debbie_otel.session.event_bus import Subscriber, Unsubscribe
 from debbie_otel.session.events import Event
@@ -91,7 +92,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     tracer: TracerProvider | None
     meter: MeterProvider | None
     name: str
-    strategies: dict[str, CustomStrategy] = msgspec.field(default_factory=dict)
+    strategies: dict[str, Strategy] = msgspec.field(default_factory=dict)
     readers: list[DetectorReader] = msgspec.field(default_factory=list)
     backlog: Backlog = msgspec.field(default_factory=Backlog)
     numbers: itertools.count[int] = msgspec.field(default_factory=partial(itertools.count, 1))
@@ -279,7 +280,7 @@ class Runtime:
         """Have connections of the program take in what they have seen so far."""
         self._lasting.backlog.catch_up()
 
-    def _subscribe(self, subscriber: Subscriber[Event], *kinds: type[Event]) -> Unsubscribe:
+    def subscribe(self, subscriber: Subscriber[Event], *kinds: type[Event]) -> Unsubscribe:
         """Subscribe what acts: on Debbie's event loop, whatever thread an event comes on."""
 
         def told(event: Event) -> None:
@@ -290,9 +291,18 @@ class Runtime:
 
         return self._lasting.monitor.subscribe(told, *kinds)
 
-    def _calls_of(self, session: Session) -> list[Call]:
+    def calls_of(self, session: Session) -> list[Call]:
+        """Return the open requests of a session, on whatever connection."""
         self.catch_up()
         return self._lasting.monitor.live.calls_of(session)
+
+    def loop_steps(self, session_id: str) -> LoopSteps | None:
+        """Return the calls that would be more of the same; None without a loop."""
+        return None if self.detector is None else self.detector.steps(session_id)
+
+    def agent_memory(self) -> int:
+        """Return the bytes that the agent's process has; 0 where they are not known."""
+        return self._lasting.memory.current
 
     def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
         if self._recording is not None:
@@ -318,7 +328,7 @@ class Runtime:
         if self.config.detection.enabled:
             self.detector = self._make_detector()
             if self._lasting.telemetry:
-                self.interventions = self._make_interventions(self.detector)
+                self.interventions = self._make_interventions()
 
     def _make_hub(self) -> TelemetryHub:
         lasting, settings = self._lasting, self.config.telemetry
@@ -373,7 +383,7 @@ class Runtime:
         self._unsubscribe.append(monitor.events.subscribe_handlers(detector.handlers))
         return detector
 
-    def _make_interventions(self, detector: AnomalyDetector) -> Interventions:
+    def _make_interventions(self) -> Interventions:
         lasting, config = self._lasting, self.config
         monitor = lasting.monitor
         data_dir = config.telemetry.data_dir or default_data_dir(lasting.environ)
@@ -387,19 +397,13 @@ class Runtime:
         return Interventions(
             config.interventions,
             data_dir / "history.sqlite3",
-            World(
-                subscribe=self._subscribe,
-                subscribe_at_once=monitor.subscribe,
-                subscribe_to_alerts=monitor.subscribe_to_alerts,
-                reach=self.reach,
-                steps=detector.steps,
-                calls=self._calls_of,
-                memory=lambda: lasting.memory.current,
-                tell=monitor.events.publish,
+            Environment(
+                sessions=self,
+                events=monitor.events,
                 clock=lasting.clock,
                 guard=lasting.guard,
                 environ=lasting.environ,
                 capture=config.telemetry.capture_content,
-                strategies=lasting.strategies,
             ),
+            lasting.strategies,
         )

@@ -1,55 +1,79 @@
-"""One attempt: what a strategy has in its hands, and what it says it has done."""
+"""One attempt: what a strategy has in its hands, and the executor that carries it out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.errors import RecoveredFirst
-from debbie_otel.intervention.channel import Answer, Channel, Request
+from debbie_otel.detection.loops import LoopSteps
+from debbie_otel.errors import FailOpen, RecoveredFirst
+from debbie_otel.intervention.channel import Channel, Request
+from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.prompts import prompt_for
 from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.session import events as ev
+from debbie_otel.session.connection import Connection
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.templates import Act, fill
-from debbie_otel.session.model import Call
+from debbie_otel.session.event_bus import EventBus, Subscriber, Unsubscribe
+from debbie_otel.session.model import Call, Clock
 from debbie_otel.session.session import Session
 from debbie_otel.wire.direction import MessageDirection
 
 _CLIENT = MessageDirection.CLIENT_TO_SERVER
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What a strategy did; whether it helped is found out afterwards.
+class Reach(msgspec.Struct, frozen=True):
+    """A live session and the way there."""
+
+    session: Session
+    connection: Connection
+    channel: Channel
+
+
+class LiveSessions(Protocol):
+    """The sessions, and what the composition (`app.runtime`) knows of them."""
+
+    def reach(self, session_id: str) -> Reach | None:
+        """Return a live session and the way to it; None where it cannot be acted on."""
+
+    def calls_of(self, session: Session) -> Iterable[Call]:
+        """Return the open requests of a session, on whatever connection."""
+
+    def loop_steps(self, session_id: str) -> LoopSteps | None:
+        """Return the calls that would be more of the same; None without a loop."""
+
+    def agent_memory(self) -> int:
+        """Return the bytes that the agent's process has; 0 where they are not known."""
+
+    def subscribe(self, subscriber: Subscriber[ev.Event], *kinds: type[ev.Event]) -> Unsubscribe:
+        """Have events told on Debbie's event loop, whatever thread they come on."""
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What interventions need of the rest of Debbie.
 
     Attributes:
-        kind: `acted`: on the session, to be verified. `impossible`: nothing can be done in this
-            way here. `failed`: it was tried and could not be done. `diagnosed`: something was
-            found out. `escalated`: a person was told.
-        detail: One sentence for people.
-        reason: A word or two, where nothing came of it.
-        text: The words that were sent.
-        answer: Fails or carries an error if the server refuses what was sent.
-        evidence: JSON, for the record.
-        undo: Gives up what waits for a recovery; called where none came.
+        sessions: Those that are alive, and what is known of them.
+        events: Tells of all events, on the thread of the wire; attempts are told there.
+        clock: Tells the time.
+        guard: What happens when Debbie's own code fails.
+        environ: Variables with secrets.
+        capture: Whether scripts and people may see what was said.
 
     """
 
-    kind: Literal["acted", "impossible", "failed", "diagnosed", "escalated"]
-    detail: str
-    reason: str = ""
-    text: str | None = None
-    answer: asyncio.Future[Answer] | None = None
-    evidence: dict[str, Any] = {}
-    undo: Callable[[], None] | None = None
-
-
-Settled = Callable[[Session], Awaitable[bool]]
-"""Waits until no turn of a session is open; False if that takes too long."""
+    sessions: LiveSessions
+    events: EventBus
+    clock: Clock
+    guard: FailOpen
+    environ: Mapping[str, str] = {}
+    capture: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -66,7 +90,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         others: Live sessions that the client speaks in by the same connection.
         kept: The client's handshake, by method.
         config: Texts and times.
-        settled: Waits until no turn is open.
+        settled: Waits until no turn of a session is open; False if that takes too long.
         watch: Tells whether the agent has gone on.
 
     """
@@ -81,7 +105,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     others: int
     kept: dict[str, bytes]
     config: InterventionConfig
-    settled: Settled
+    settled: Callable[[Session], Awaitable[bool]]
     watch: RecoveryWatch
 
     @property
@@ -179,3 +203,134 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         }
         missing = (word for word, fact in facts.items() if fact is None and act.needs(word))
         return None if next(missing, None) is not None else facts
+
+
+Strategy = Callable[[Attempt], Awaitable[Done | bool | None]]
+"""Something that is done to a live session. It returns what it did: True or None for that it acted,
+False for that it failed. This is what `register_strategy` takes, and what the built-in ones are."""
+
+Advisor = Callable[[AnomalyAlert, Session | None], Awaitable[Done]]
+"""Something that is done about an alert without touching its session, which may be gone."""
+
+
+def is_asked_in(call: Call, session: Session) -> bool:
+    """Tell whether a request is the client's own, in this session."""
+    return call.session is session.info and call.direction is _CLIENT and not call.injected
+
+
+class InterventionExecutor:
+    """Carries strategies out.
+
+    Args:
+        config: Texts and times.
+        sessions: Those that can be acted on.
+        strategies: Built-in ones, by name.
+        advisors: Likewise.
+        custom: Those of the user, by name; `register` adds to them.
+
+    """
+
+    def __init__(
+        self,
+        config: InterventionConfig,
+        sessions: LiveSessions,
+        strategies: Mapping[str, Strategy] | None = None,
+        advisors: Mapping[str, Advisor] | None = None,
+        custom: dict[str, Strategy] | None = None,
+    ) -> None:
+        self._config = config
+        self._sessions = sessions
+        self._strategies = dict(strategies or {})
+        self._advisors = dict(advisors or {})
+        self._custom = {} if custom is None else custom
+
+    def register(self, name: str, strategy: Strategy) -> None:
+        """Make a callable known as the strategy `custom:NAME`."""
+        self._custom[name] = strategy
+
+    def reach(self, session_id: str) -> Reach | None:
+        """Return a live session and the way there."""
+        return self._sessions.reach(session_id)
+
+    def is_cut_off(self, session_id: str) -> bool:
+        """Tell whether nothing can reach a session any more."""
+        reach = self._sessions.reach(session_id)
+        return reach is None or reach.channel.ended is not None
+
+    async def execute(
+        self, alert: AnomalyAlert, strategy: str, number: int, watch: RecoveryWatch, now_ns: int
+    ) -> Done:
+        """Carry a strategy out.
+
+        Args:
+            alert: Why.
+            strategy: `InterventionStrategy`, or `custom:NAME`.
+            number: Attempts at this session before this one.
+            watch: Tells whether the agent has gone on meanwhile.
+            now_ns: When.
+
+        Raises:
+            RecoveredFirst: It has, before anything was sent.
+
+        """
+        reach = self._sessions.reach(alert.session_id)
+        advisor = self._advisors.get(strategy)
+        if advisor is not None:
+            return await advisor(alert, None if reach is None else reach.session)
+        act = self._strategies.get(strategy) or self._custom.get(strategy.removeprefix("custom:"))
+        if act is None:
+            return Done.impossible("unknown", f"nothing is known as {strategy}")
+        if reach is None:
+            detail = "the session is on no connection that can be acted on"
+            return Done.impossible("no_channel", detail)
+        return _done(await act(self._attempt(alert, reach, number, watch, now_ns)), strategy)
+
+    def _attempt(
+        self, alert: AnomalyAlert, reach: Reach, number: int, watch: RecoveryWatch, now_ns: int
+    ) -> Attempt:
+        session, connection = reach.session, reach.connection
+        calls = (call for call in connection.pending_calls if is_asked_in(call, session))
+        return Attempt(
+            alert=alert,
+            session=session,
+            dialect=connection.dialect,
+            channel=reach.channel,
+            calls=tuple(sorted(calls, key=lambda call: call.started_ns)),
+            others=sum(
+                other is not session and other.live and connection.is_used(other)
+                for other in connection.sessions
+            ),
+            kept=connection.kept,
+            config=self._config,
+            settled=self._settled,
+            number=number,
+            watch=watch,
+            now_ns=now_ns,
+        )
+
+    async def _settled(self, session: Session) -> bool:
+        """Wait until no turn of a session is open; False if that takes too long."""
+        idle = asyncio.Event()
+
+        def look(event: Any) -> None:
+            if event.session is session.info and not session.busy:
+                idle.set()
+
+        unsubscribe = self._sessions.subscribe(look, ev.TurnEnded)
+        try:
+            if session.busy:
+                async with asyncio.timeout(self._config.request_timeout):
+                    await idle.wait()
+        except TimeoutError:
+            return False
+        finally:
+            unsubscribe()
+        return True
+
+
+def _done(result: Done | bool | None, strategy: str) -> Done:
+    if isinstance(result, Done):
+        return result
+    if result is False:
+        return Done.failed("custom", f"{strategy} says that it failed")
+    return Done.acted(f"{strategy} has run")

@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict, deque
 
 import msgspec
 
-from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.records import InterventionRecord, InterventionResult, Reason
 from debbie_otel.intervention.settings import InterventionConfig
 
 MAX_SESSIONS = 10_000
@@ -36,8 +36,6 @@ class SessionPolicy:
     Attributes:
         attempts: Made so far.
         exhausted: Whether a person was told that no more will be made.
-        owed: Type of the alert that a person should have been told of, had our own attempt not made
-            it look resolved; they are told when it fires again.
         refused: Why the last repetition of a call was refused; empty if it was not.
         helped: Alert type, strategy and number of the open turn of the last success.
 
@@ -46,7 +44,6 @@ class SessionPolicy:
     def __init__(self, config: InterventionConfig) -> None:
         self.attempts = 0
         self.exhausted = False
-        self.owed: str | None = None
         self.refused = ""
         self.helped: tuple[str, str, int | None] | None = None
         self._config = config
@@ -58,15 +55,19 @@ class SessionPolicy:
         config = self._config
         if self.attempts >= config.max_interventions_per_session:
             limit = config.max_interventions_per_session
-            return Refusal("budget", f"{limit} interventions in this session are the limit", True)
+            return Refusal(
+                Reason.BUDGET, f"{limit} interventions in this session are the limit", True
+            )
         full = len(self._recent) == config.rate_limit
         if full and now_ns - self._recent[0] < _MINUTE_NS:
             wait = (self._recent[0] + _MINUTE_NS - now_ns) / 1e9
-            return Refusal("rate_limit", f"{config.rate_limit} a minute are the limit", True, wait)
+            return Refusal(
+                Reason.RATE_LIMIT, f"{config.rate_limit} a minute are the limit", True, wait
+            )
         failures = self._failures[strategy]
         if failures >= config.skip_after:
             detail = f"{strategy} has failed {failures} times in a row here"
-            return Refusal("repeated_failures", detail, False)
+            return Refusal(Reason.REPEATED_FAILURES, detail, False)
         return None
 
     def made(self, now_ns: int) -> None:

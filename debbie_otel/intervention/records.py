@@ -35,6 +35,29 @@ class InterventionResult(StrEnum):
     """A person was told."""
 
 
+class Reason(StrEnum):
+    """Reasons for a result that the flow of interventions knows; strategies may say others."""
+
+    ALIVE = "alive"
+    """The server answers: a silent tool may only be slow. It is looked at again."""
+    RECOVERED = "recovered"
+    """The agent went on by itself."""
+    SESSION_ENDED = "session_ended"
+    NO_RECOVERY = "no_recovery"
+    """The agent did nothing in time."""
+    STOPPED = "stopped"
+    """Debbie was stopped before it was known."""
+    UNREACHABLE = "unreachable"
+    """The server could not be reached, or did not take up what was sent."""
+    ERROR = "error"
+    """The strategy raised an exception."""
+    BUDGET = "budget"
+    RATE_LIMIT = "rate_limit"
+    REPEATED_FAILURES = "repeated_failures"
+    QUEUE = "queue"
+    """Too many alerts wait already."""
+
+
 def new_id(dice: random.Random) -> str:
     """Return a random id: 32 hexadecimal digits."""
     return f"{dice.getrandbits(128):032x}"

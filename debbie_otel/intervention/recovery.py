@@ -1,4 +1,6 @@
-"""Recovery: whether the agent itself has moved. Pure; events in, evidence out.
+"""Recovery: whether the agent itself has moved after an attempt, and what came of the attempt.
+
+`RecoveryWatch` is pure: events in, evidence out. `verify` and `pause` wait for what it finds.
 
 What Debbie sends, and what a server says only to take that up, is never evidence: not the answer to
 a request of ours, not a cancelled turn, not a notification without content.
@@ -6,12 +8,18 @@ a request of ours, not a cancelled turn, not a notification without content.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from enum import Enum
+from typing import Any
 
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.detection.loops import LoopSteps
+from debbie_otel.errors import ChannelError
+from debbie_otel.intervention.events import Done, DoneKind
+from debbie_otel.intervention.records import InterventionResult, Reason
 from debbie_otel.session import events as ev
 from debbie_otel.session.model import Call, Outcome, Tool, Turn
 from debbie_otel.session.session import Session
@@ -20,6 +28,9 @@ from debbie_otel.wire.direction import MessageDirection
 _AGENT = MessageDirection.SERVER_TO_CLIENT
 _GOOD_IN_A_ROW = 2
 _SAME_AGAIN = 3
+
+LONGEST = 10
+"""How long an agent is waited for that works, perhaps for us alone: times the usual."""
 
 EVENTS = (
     ev.CallStarted,
@@ -33,6 +44,17 @@ EVENTS = (
     ev.SessionEnded,
 )
 """What a watch needs to hear of."""
+
+
+class Evidence(Enum):
+    """What an event says of an agent that kept failing."""
+
+    FOR = "for"
+    """It succeeded."""
+    AGAINST = "against"
+    """It failed once more."""
+    NONE = "none"
+    """Neither."""
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -219,20 +241,29 @@ class RecoveryWatch:
 
     def failing(self, event: ev.Event) -> str | None:
         """After errors: calls without errors, some in a row, or a turn without a failed tool."""
-        good: bool | None = None
-        match event:
-            case ev.ToolEnded(tool=tool):
-                good = _has_ended(tool.outcome)
-                if tool.outcome in (Outcome.ABORTED, Outcome.CANCELLED):
-                    good = None
-            case ev.CallEnded(call=call) if call.tool is None and not call.opens_turn:
-                good = True if _answered(call) else (call.outcome is not Outcome.FAILED and None)
-            case ev.TurnEnded(turn=turn) if not turn.failed_tools:
-                return _finished_turn(event)
-        if good is None:
-            return None
-        self._good = self._good + 1 if good else 0
+        if type(event) is ev.TurnEnded and not event.turn.failed_tools:
+            return _finished_turn(event)
+        match _evidence(event):
+            case Evidence.FOR:
+                self._good += 1
+            case Evidence.AGAINST:
+                self._good = 0
+            case Evidence.NONE:
+                return None
         return f"{self._good} calls without an error" if self._good >= _GOOD_IN_A_ROW else None
+
+
+def _evidence(event: ev.Event) -> Evidence:
+    match event:
+        case ev.ToolEnded(tool=tool):
+            if tool.outcome in (Outcome.ABORTED, Outcome.CANCELLED):
+                return Evidence.NONE
+            return Evidence.FOR if _has_ended(tool.outcome) else Evidence.AGAINST
+        case ev.CallEnded(call=call) if call.tool is None and not call.opens_turn:
+            if _answered(call):
+                return Evidence.FOR
+            return Evidence.AGAINST if call.outcome is Outcome.FAILED else Evidence.NONE
+    return Evidence.NONE
 
 
 def _answered(call: Call) -> bool:
@@ -276,3 +307,90 @@ _SIGNS: dict[str, Callable[[RecoveryWatch, ev.Event], str | None]] = {
 }
 _MOVED_ONLY = frozenset({"session_stall", "tool_loop"})
 """Alerts whose end may be our own doing: a turn that we open or cancel ends them as well."""
+
+
+# -- an attempt, verified ----------------------------------------------------------------------
+
+
+def over(watch: RecoveryWatch) -> tuple[str, str] | None:
+    """Return reason and detail if there is nothing to be done any more."""
+    if watch.moved is not None:
+        return Reason.RECOVERED, f"the agent went on by itself: {watch.moved.what}"
+    if watch.superseded:
+        return Reason.RECOVERED, "the user has spoken again, and the loop is over with that"
+    if watch.hopeless is not None and watch.ended:
+        return Reason.SESSION_ENDED, watch.hopeless
+    return None
+
+
+async def verify(watch: RecoveryWatch, done: Done, seconds: float) -> None:
+    """Wait until the agent has moved, or cannot any more, or has done nothing for too long."""
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + LONGEST * seconds
+    changed = asyncio.Event()
+    watch.notify(changed.set)
+    answer = done.answer
+    if answer is not None:
+        answer.add_done_callback(lambda _: changed.set())
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            while watch.moved is None and watch.hopeless is None:
+                if watch.unsure:  # it works, be it for us alone: what it leads to is seen then
+                    watch.unsure = False
+                    limit.reschedule(min(loop.time() + seconds, latest))
+                watch.hopeless = None if answer is None else refusal(answer)
+                if watch.hopeless is None:
+                    await changed.wait()
+                    changed.clear()
+    except TimeoutError:
+        return
+
+
+async def pause(watch: RecoveryWatch, seconds: float) -> None:
+    """Wait, but no longer than until the agent moves or its session ends."""
+    changed = asyncio.Event()
+    watch.notify(changed.set)
+    if watch.moved is not None or watch.ended:
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    except TimeoutError:
+        return
+
+
+def outcome(
+    done: Done, watch: RecoveryWatch, timeout: float
+) -> tuple[InterventionResult, str, str]:
+    """Return result, reason and detail of an attempt."""
+    match done.kind:
+        case DoneKind.IMPOSSIBLE:
+            return InterventionResult.SKIPPED, done.reason, done.detail
+        case DoneKind.FAILED:
+            return InterventionResult.FAILURE, done.reason, done.detail
+        case DoneKind.DIAGNOSED:
+            return InterventionResult.PARTIAL_SUCCESS, done.reason, done.detail
+        case DoneKind.ESCALATED:
+            return InterventionResult.ESCALATED, done.reason, done.detail
+    if watch.moved is not None:
+        return InterventionResult.SUCCESS, "", f"{done.detail}; {watch.moved.what}"
+    if watch.hopeless is not None:
+        reason = Reason.SESSION_ENDED if watch.ended else Reason.NO_RECOVERY
+        return InterventionResult.FAILURE, reason, f"{done.detail}; {watch.hopeless}"
+    nothing = f"the agent did nothing for {timeout:g} s"
+    if watch.answered:
+        nothing = "that was answered, but the turn that hangs has not moved"
+    return InterventionResult.FAILURE, Reason.NO_RECOVERY, f"{done.detail}; {nothing}"
+
+
+def refusal(answer: asyncio.Future[Any]) -> str | None:
+    """Return why the server refused what was sent; None if it did not, or has not yet."""
+    if not answer.done():
+        return None
+    if answer.cancelled():
+        return "the connection has ended"
+    error = answer.exception()
+    if error is not None:
+        return str(error) if isinstance(error, ChannelError) else repr(error)
+    refused = answer.result().error
+    return None if refused is None else f"the server refused it: {refused}"

@@ -6,8 +6,7 @@ import msgspec
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from debbie_otel import semconv
-from debbie_otel.intervention.attempt import Done
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.session.redact import content
 from debbie_otel.session.session import Session

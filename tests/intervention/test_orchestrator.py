@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,10 +20,15 @@ from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.errors import ChannelError, FailOpen
 from debbie_otel.intervention import policy
-from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.attempt import (
+    Attempt,
+    Environment,
+    InterventionExecutor,
+    Reach,
+    Strategy,
+)
 from debbie_otel.intervention.channel import Answer, Channel
-from debbie_otel.intervention.events import InterventionEvent
-from debbie_otel.intervention.executor import InterventionExecutor, Reach
+from debbie_otel.intervention.events import Done, DoneKind, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.history_store import HistoryStore
 from debbie_otel.intervention.learning import Tally
@@ -31,6 +36,9 @@ from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import Subscriber, Unsubscribe
+from debbie_otel.session.model import Call
+from debbie_otel.session.session import Session
 from tests.intervention import alerts
 from tests.intervention.attempts import INERT
 from tests.intervention.histories import fill
@@ -40,8 +48,6 @@ from tests.session.test_connection import START
 HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
 MOVES = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"I"}}'
 ENDS = "close"
-
-Strategy = Callable[[Attempt], Awaitable[Done | bool | None]]
 
 
 class Stage:
@@ -57,21 +63,19 @@ class Stage:
         self.events: list[InterventionEvent] = []
         self.news = asyncio.Event()
         self.config = InterventionConfig(**settings)
-        self.executor = InterventionExecutor(self.config, self.reach, self.monitor.subscribe)
+        self.executor = InterventionExecutor(
+            self.config, self, advisors={"escalate": self._escalate}
+        )
+        self.monitor.subscribe_to_interventions(self._heard)
+        environment = Environment(
+            sessions=self, events=self.monitor.events, clock=self.clock, guard=self.guard
+        )
         self.orchestrator = InterventionOrchestrator(
-            self.config,
-            self.executor,
-            self.history,
-            subscribe=self.monitor.subscribe,
-            clock=self.clock,
-            guard=self.guard,
-            tell=self._heard,
-            dice=random.Random(7),
+            self.config, self.executor, self.history, environment, dice=random.Random(7)
         )
         self.cut_off: str | None = None
         self.tried: list[str] = []
-        self.escalates = Done(kind="escalated", detail="told log")
-        self.executor._advisors["escalate"] = self._escalate
+        self.escalates = Done(kind=DoneKind.ESCALATED, detail="told log")
 
     def clock(self) -> int:
         return self.play.now
@@ -81,6 +85,18 @@ class Stage:
         session = self.play.connection.session
         channel = cast("Channel", SimpleNamespace(ended=self.cut_off))
         return Reach(session, self.play.connection, channel) if session.live else None
+
+    def calls_of(self, session: Session) -> list[Call]:
+        return [call for call in self.play.connection.pending_calls if call.session is session.info]
+
+    def loop_steps(self, _: str) -> None:
+        return None
+
+    def agent_memory(self) -> int:
+        return 0
+
+    def subscribe(self, subscriber: Subscriber[ev.Event], *kinds: type[ev.Event]) -> Unsubscribe:
+        return self.monitor.subscribe(subscriber, *kinds)
 
     def tell(self, transcript: str) -> None:
         """Let messages pass, and the monitor hear of them."""
@@ -207,7 +223,7 @@ async def test_an_agent_that_is_alive_is_looked_at_as_often_as_it_takes() -> Non
         nonlocal looks
         looks += 1
         if looks <= 3000:
-            return Done(kind="impossible", reason="alive", detail="the tool may only be slow")
+            return Done.impossible("alive", "the tool may only be slow")
         asyncio.get_running_loop().call_soon(stage.tell, MOVES)
         return None
 
@@ -236,16 +252,6 @@ async def test_a_strategy_is_tried_at_most_so_often_for_an_alert() -> None:
     assert [r.attempt for r in stage.records] == [1, 2, 1]
 
 
-async def test_who_could_not_be_told_is_told_when_it_happens_again() -> None:
-    stage = Stage(max_retries=1)
-    stage.fails("a")
-    stage.escalates = Done(kind="impossible", reason="resolved", detail="the alert is over")
-    assert await stage.run("a") == ["a failure no_recovery", "escalate skipped resolved"]
-    stage.escalates = Done(kind="escalated", detail="told log")
-    assert await stage.run("a") == ["escalate escalated"]
-    assert await stage.run("a") == ["a failure no_recovery", "escalate escalated"]
-
-
 async def test_escalation_ends_the_strategies_where_it_is_one_of_them() -> None:
     stage = Stage()
     stage.fails("a")
@@ -257,7 +263,7 @@ async def test_a_strategy_that_is_impossible_here_is_skipped_and_not_tried_again
     stage = Stage(escalation_threshold=2)
 
     async def impossible(_: Attempt) -> Done:
-        return Done(kind="impossible", reason="dialect", detail="cannot")
+        return Done.impossible("dialect", "cannot")
 
     stage.knows("a", impossible)
     stage.fails("b")
@@ -273,7 +279,7 @@ async def test_a_diagnosis_is_half_a_success_and_the_next_strategy_follows() -> 
     stage = Stage()
 
     async def diagnoses(_: Attempt) -> Done:
-        return Done(kind="diagnosed", detail="the disk is full", evidence={"disk": 100})
+        return Done(kind=DoneKind.DIAGNOSED, detail="the disk is full", evidence={"disk": 100})
 
     stage.knows("a", diagnoses)
     stage.helps("b")
@@ -317,7 +323,7 @@ async def test_an_acknowledgement_is_no_recovery() -> None:
 
     async def acknowledged(_: Attempt) -> Done:
         answered.set_result(Answer({"ok": True}))
-        return Done(kind="acted", detail="said", answer=answered)
+        return Done.acted("said", answer=answered)
 
     stage.knows("a", acknowledged)
     assert await stage.run("a") == ["a failure no_recovery", "escalate escalated"]
@@ -361,7 +367,7 @@ async def test_a_refusal_is_a_failure_at_once(how: str) -> None:
             answer.set_result(Answer(error="-32001 no such session"))
         else:
             answer.set_exception(ChannelError("the connection has ended"))
-        return Done(kind="acted", detail="said", answer=answer)
+        return Done.acted("said", answer=answer)
 
     stage.knows("a", refused)
     stage.helps("b")
@@ -420,7 +426,7 @@ async def test_a_connection_that_ends_ends_it_before_the_session_does() -> None:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         stage.cut_off = "the client has left"
         answer.set_exception(ChannelError(stage.cut_off))
-        return Done(kind="acted", detail="prompted", answer=answer)
+        return Done.acted("prompted", answer=answer)
 
     stage.knows("a", refused)
     stage.helps("b")

@@ -13,7 +13,7 @@ from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.sandbox import ScriptOutcome
 from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot
-from debbie_otel.intervention.strategies.script import BUILT_IN, ScriptStrategy, find_script
+from debbie_otel.intervention.strategies.python_script import BUILT_IN, ScriptStrategy, find_script
 from debbie_otel.session.session import Session
 from tests.intervention.told import Told, alert, gone
 from tests.session.test_connection import ACP_START, update

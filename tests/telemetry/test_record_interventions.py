@@ -11,17 +11,14 @@ import pytest
 
 from debbie_otel import semconv
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.intervention.attempt import Done
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from tests.intervention import attempts
 from tests.play import SECOND
 from tests.telemetry.collector import grpc_collector
 from tests.telemetry.watched import ANSWER, PROMPT, START, Watched
 
-ACTED = Done(
-    kind="acted", detail="prompted by sendUserMessage", text="Please go on, sk-0123456789abcdefghij"
-)
+ACTED = Done.acted("prompted by sendUserMessage", text="Please go on, sk-0123456789abcdefghij")
 
 
 KEYS = (

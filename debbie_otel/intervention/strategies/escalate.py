@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.intervention.attempt import Done
 from debbie_otel.intervention.escalation import Escalator
+from debbie_otel.intervention.events import Done, DoneKind
 from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.intervention.strategies.script import TakeSnapshot
+from debbie_otel.intervention.strategies.python_script import TakeSnapshot
 from debbie_otel.session.session import Session
 
 Tried = Callable[[AnomalyAlert], Awaitable[Sequence[InterventionRecord]]]
@@ -39,7 +39,7 @@ class EscalateStrategy:
         evidence = {"told": list(outcome.delivered), "not_told": missed}
         if missed and outcome.delivered == ("log",):
             detail = f"only the log was told, not {', '.join(missed)}"
-            return Done(kind="failed", reason="undelivered", detail=detail, evidence=evidence)
+            return Done.failed("undelivered", detail, evidence)
         detail = f"told {', '.join(outcome.delivered)}"
         detail += f"; not {', '.join(missed)}" if missed else ""
-        return Done(kind="escalated", detail=detail, evidence=evidence)
+        return Done(kind=DoneKind.ESCALATED, detail=detail, evidence=evidence)

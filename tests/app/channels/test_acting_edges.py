@@ -17,7 +17,7 @@ from websockets.utils import accept_key
 
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.errors import ChannelError, RecoveredFirst
-from debbie_otel.intervention.attempt import Done
+from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.recovery import EVENTS, RecoveryWatch
 from debbie_otel.session.events import Event, ToolEnded
 from tests.app.channels.test_session_replay import Sessions, open_call, plan, started

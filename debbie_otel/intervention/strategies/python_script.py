@@ -12,7 +12,7 @@ import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention import scripts
-from debbie_otel.intervention.attempt import Done
+from debbie_otel.intervention.events import Done, DoneKind
 from debbie_otel.intervention.sandbox import ScriptOutcome, run_sandboxed
 from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot, clean
@@ -69,11 +69,11 @@ class ScriptStrategy:
         name = by_alert.get(alert.alert_type, by_alert.get("*", ""))
         if not name:
             detail = f"no script is set for {alert.alert_type}"
-            return Done(kind="impossible", reason="no_script", detail=detail)
+            return Done.impossible("no_script", detail)
         outcome = await self.run(name, self._take(alert, session))
         if outcome is None:
             detail = f"there is no script {clean(name)}"
-            return Done(kind="impossible", reason="no_script", detail=detail)
+            return Done.impossible("no_script", detail)
         return _done(outcome)
 
     async def run(self, name: str, snapshot: SessionSnapshot) -> ScriptOutcome | None:
@@ -101,11 +101,11 @@ def _done(outcome: ScriptOutcome) -> Done:
         if not outcome.findings and outcome.output:
             evidence["output"] = outcome.output[:_MAX_TOLD]
         detail = f"{outcome.name}: {clean(said, _MAX_SUMMARY)}"
-        return Done(kind="diagnosed", detail=detail, evidence=evidence)
+        return Done(kind=DoneKind.DIAGNOSED, detail=detail, evidence=evidence)
     evidence |= {"exit_code": outcome.exit_code, "limit": outcome.limit}
     evidence |= {"output": outcome.output[:_MAX_TOLD], "errors": outcome.errors[-_MAX_TOLD:]}
     reason = outcome.limit or ("timeout" if outcome.status == "timeout" else "script_failed")
-    return Done(kind="failed", reason=reason, detail=_complaint(outcome), evidence=evidence)
+    return Done.failed(reason, _complaint(outcome), evidence)
 
 
 def _complaint(outcome: ScriptOutcome) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from debbie_otel.errors import ChannelError
-from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.attempt import Attempt
 from debbie_otel.intervention.channel import RestartPlan
+from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.prompts import summary
+from debbie_otel.intervention.records import Reason
 from debbie_otel.session.dialect.templates import Act, RestartSpec, fill
 from debbie_otel.session.edit import change_string
 from debbie_otel.session.model import Call
@@ -28,13 +30,13 @@ async def restart_session(attempt: Attempt, text: str | None = None) -> Done:
     spec = attempt.dialect.document.restart
     if spec is None:
         detail = f"{attempt.dialect.name} has no restart"
-        return Done(kind="impossible", reason="dialect", detail=detail)
+        return Done.impossible("dialect", detail)
     if attempt.others:
         detail = f"{attempt.others} other sessions on this connection would be lost with it"
-        return Done(kind="impossible", reason="other_sessions", detail=detail)
+        return Done.impossible("other_sessions", detail)
     if spec.pulse is not None and await _is_only_slow(attempt, spec.pulse):
         detail = f"the server answers {spec.pulse.method}: the tool may only be slow"
-        return Done(kind="impossible", reason="alive", detail=detail)
+        return Done.impossible(Reason.ALIVE, detail)
     timeout = attempt.config.request_timeout
     plan = restart_plan(attempt, spec, text)
     try:
@@ -48,11 +50,10 @@ async def restart_session(attempt: Attempt, text: str | None = None) -> Done:
         if not isinstance(error, ChannelError | TimeoutError):
             raise
         why = str(error) or f"no new session in {timeout:g} s"
-        return Done(kind="failed", reason="restart", detail=why)
+        return Done.failed("restart", why)
     request = restarted.request
-    return Done(
-        kind="acted",
-        detail="restarted on a new connection",
+    return Done.acted(
+        "restarted on a new connection",
         text=text,
         answer=None if request is None else request.answer,
         evidence={} if restarted.session_id is None else {"new_session": restarted.session_id},

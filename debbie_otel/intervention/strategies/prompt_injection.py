@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from debbie_otel.errors import ChannelError
-from debbie_otel.intervention.attempt import Attempt, Done
+from debbie_otel.intervention.attempt import Attempt
+from debbie_otel.intervention.events import Done
+from debbie_otel.intervention.records import InterventionStrategy, Reason
 
 
 async def inject_prompt(attempt: Attempt, key: str | None = None) -> Done:
@@ -18,16 +20,20 @@ async def inject_prompt(attempt: Attempt, key: str | None = None) -> Done:
     said = attempt.say(text)
     if said is None:
         name = attempt.dialect.name
-        return Done(kind="impossible", reason="dialect", detail=f"{name} takes no prompts now")
+        return Done.impossible("dialect", f"{name} takes no prompts now")
     act, params = said
     try:
         request = await attempt.send(act, params)
     except (ChannelError, TimeoutError) as error:
         why = str(error) or f"not taken up in {attempt.config.request_timeout:g} s"
-        return Done(kind="failed", reason="unreachable", detail=why)
-    return Done(
-        kind="acted",
-        detail=f"prompted by {act.method} ({act.channel} connection)",
+        return Done.failed(Reason.UNREACHABLE, why)
+    return Done.acted(
+        f"prompted by {act.method} ({act.channel} connection)",
         text=text,
         answer=None if request is None else request.answer,
     )
+
+
+async def ask_to_try_again(attempt: Attempt) -> Done:
+    """Say the prompt of `tool_retry`: where calls are not repeated, the agent can repeat them."""
+    return await inject_prompt(attempt, InterventionStrategy.TOOL_RETRY)

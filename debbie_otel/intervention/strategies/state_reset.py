@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from debbie_otel.errors import ChannelError
-from debbie_otel.intervention.attempt import Attempt, Done
-from debbie_otel.intervention.strategies.restarting import restart_session
+from debbie_otel.intervention.attempt import Attempt
+from debbie_otel.intervention.events import Done
+from debbie_otel.intervention.records import Reason
+from debbie_otel.intervention.strategies.session_restart import restart_session
 from debbie_otel.session.model import Call, Outcome
 
 PROMPTS = "state_reset"
@@ -24,7 +26,7 @@ async def reset_state(attempt: Attempt) -> Done:
     cancels = bool(attempt.cancels())
     if not cancels and attempt.say(text) is None:
         detail = f"nothing runs, and {attempt.dialect.name} takes no prompts"
-        return Done(kind="impossible", reason="dialect", detail=detail)
+        return Done.impossible("dialect", detail)
     waiting = attempt.turn_call
     if waiting is not None and cancels:
         attempt.channel.hold(waiting)
@@ -36,7 +38,7 @@ async def reset_state(attempt: Attempt) -> Done:
         if not isinstance(error, ChannelError | TimeoutError):
             raise
         why = str(error) or f"not taken up in {attempt.config.request_timeout:g} s"
-        return Done(kind="failed", reason="unreachable", detail=why)
+        return Done.failed(Reason.UNREACHABLE, why)
 
 
 async def _cancel_and_prompt(attempt: Attempt, text: str, waiting: Call | None) -> Done:
@@ -45,18 +47,17 @@ async def _cancel_and_prompt(attempt: Attempt, text: str, waiting: Call | None) 
     if not await attempt.settled(attempt.session):
         if waiting is not None:
             attempt.channel.release(waiting)
-        return Done(kind="failed", reason="not_cancelled", detail="it runs on after the cancel")
+        return Done.failed("not_cancelled", "it runs on after the cancel")
     said = attempt.say(text)
     done_all_the_same = turn is not None and turn.outcome is Outcome.COMPLETED
     if waiting is not None and done_all_the_same:
         attempt.channel.release(waiting)
     if said is None or done_all_the_same:
-        return Done(kind="acted", detail="cancelled what ran")
+        return Done.acted("cancelled what ran")
     act, params = said
     request = await attempt.send(act, params, waiting)
-    return Done(
-        kind="acted",
-        detail=f"cancelled what ran, prompted by {act.method}",
+    return Done.acted(
+        f"cancelled what ran, prompted by {act.method}",
         text=text,
         answer=None if request is None else request.answer,
         undo=None if waiting is None else lambda: attempt.channel.release(waiting),

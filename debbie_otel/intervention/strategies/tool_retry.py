@@ -12,7 +12,6 @@ import contextlib
 import json
 import random
 import re
-from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -20,22 +19,28 @@ from typing import Any
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.errors import ChannelError, FailOpen
-from debbie_otel.intervention.attempt import Done
+from debbie_otel.errors import ChannelError
+from debbie_otel.intervention.attempt import Environment, Reach
 from debbie_otel.intervention.channel import Answer, Request
 from debbie_otel.intervention.event_loop import call_on
-from debbie_otel.intervention.events import InterventionEvent
-from debbie_otel.intervention.executor import Reach, Reaching, Subscribe
+from debbie_otel.intervention.events import Done, InterventionEvent
+from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.policy import Policies, Refusal
-from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.intervention.settings import ToolRetrySettings
-from debbie_otel.intervention.strategies.repetitions import STRATEGY, Records, alert_of
+from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
+from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.paths import Fields
 from debbie_otel.session.dialect.templates import fill
-from debbie_otel.session.model import Call, Clock, Outcome, Tool
+from debbie_otel.session.model import Call, Outcome, SessionInfo, Tool
 
-EVENTS = (ev.SessionStarted, ev.ToolsListed, ev.ToolStarted, ev.ToolEnded)
+STRATEGY = "tool_retry"
+ALERT_TYPE = "tool_error"
+EVENTS: tuple[type[ev.Event], ...] = (
+    ev.SessionStarted,
+    ev.ToolsListed,
+    ev.ToolStarted,
+    ev.ToolEnded,
+)
 _MAX_HELD = 1000
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _MAX_TEXT = 2048
@@ -53,42 +58,31 @@ class ToolRetrier:
     """Repeats failed calls.
 
     Args:
-        settings: Which tools, how often.
-        reach: Finds a live session and the way there.
-        subscribe: `monitor.subscribe`.
+        config: Which tools, how often, and whether anything is done at all.
+        environment: The sessions; every attempt is told to its bus.
         policies: Budgets of the sessions.
-        clock: Tells the time.
-        guard: What happens when our own code fails.
-        tell: Told of every attempt.
-        timeout: Seconds for an answer to a repetition.
-        inert: Why no call is repeated, but told of; empty where calls are.
+        history: Remembers every attempt.
         dice: Jitter.
 
     """
 
     def __init__(
         self,
-        settings: ToolRetrySettings,
-        reach: Reaching,
-        *,
-        subscribe: Subscribe,
+        config: InterventionConfig,
+        environment: Environment,
         policies: Policies,
-        clock: Clock,
-        guard: FailOpen,
-        tell: Callable[[InterventionEvent], None],
-        timeout: float,
-        inert: str = "",
+        history: InterventionHistory,
         dice: random.Random | None = None,
     ) -> None:
-        self._settings = settings
-        self._reach = reach
-        self._subscribe = subscribe
+        settings = self._settings = config.tool_retry
+        self._inert = config.inert  # why no call is repeated, but told of
+        self._timeout = config.recovery_timeout
+        self._sessions = environment.sessions
+        self._clock = environment.clock
+        self._guard = environment.guard
+        self._tell = environment.events.publish
         self._policies = policies
-        self._clock = clock
-        self._guard = guard
-        self._tell = tell
-        self._timeout = timeout
-        self._inert = inert
+        self._history = history
         self._dice = dice or random.Random()
         self._permanent = re.compile(settings.permanent or "(?!)", re.IGNORECASE)
         self._held: dict[int, _Held] = {}
@@ -129,14 +123,14 @@ class ToolRetrier:
     # -- inside ------------------------------------------------------------------------------
 
     def _attend(self, session_id: str) -> None:
-        reach = None if self._inert else self._reach(session_id)
+        reach = None if self._inert else self._sessions.reach(session_id)
         if reach is not None:
             reach.channel.attend()
 
     def _started(self, tool: Tool) -> None:
         if not tool.is_call or len(self._held) >= _MAX_HELD:
             return
-        reach = self._reach(tool.session.id)
+        reach = self._sessions.reach(tool.session.id)
         if reach is None or not self._may_repeat(tool.name, reach):
             return
         calls = reach.connection.pending_calls
@@ -188,11 +182,11 @@ class ToolRetrier:
         task = asyncio.current_task()
         assert task is not None
 
-        def look(event: ev.NotificationSeen) -> None:
-            if _cancels(event, held):
+        def look(event: ev.Event) -> None:
+            if isinstance(event, ev.NotificationSeen) and _cancels(event, held):
                 task.cancel()
 
-        unsubscribe = self._subscribe(look, ev.NotificationSeen)
+        unsubscribe = self._sessions.subscribe(look, ev.NotificationSeen)
         try:
             with self._guard("the repetition of a tool call"):
                 await self._attempts(tool, held)
@@ -229,10 +223,10 @@ class ToolRetrier:
             if answer is not None or lost:
                 return
 
-    def _records(self, tool: Tool, held: _Held) -> Records:
-        return Records(alert_of(tool, self._clock()), held.reach.session.info, self._dice)
+    def _records(self, tool: Tool, held: _Held) -> _Records:
+        return _Records(_alert_of(tool, self._clock()), held.reach.session.info, self._dice)
 
-    def _refuse(self, refusal: Refusal, records: Records) -> None:
+    def _refuse(self, refusal: Refusal, records: _Records) -> None:
         """Tell why a call is not repeated: once, and not for every call that fails."""
         policy = self._policies.of(records.alert.session_id)
         if policy.refused != refusal.reason:
@@ -240,7 +234,9 @@ class ToolRetrier:
             self._end(records.alert, records.refused(refusal, self._clock()))
 
     def _end(self, alert: AnomalyAlert, record: InterventionRecord) -> None:
-        done = Done(kind="acted", detail=record.detail) if record.attempt else None
+        with self._guard("the history of interventions"):
+            self._history.add(record)
+        done = Done.acted(record.detail) if record.attempt else None
         self._tell(
             InterventionEvent(
                 "ended", alert, STRATEGY, record.attempt, record.ended_ns, done, record
@@ -312,3 +308,76 @@ def _take_back(request: Request, held: _Held) -> None:
         if act.each == "call" and act.kind == "notification" and act.channel == "same":
             with contextlib.suppress(ChannelError, KeyError):
                 held.reach.channel.notify(act.method, fill(act.params, {"$call": request.id}))
+
+
+# -- what is recorded ---------------------------------------------------------------------------
+
+
+def _alert_of(tool: Tool, now_ns: int) -> AnomalyAlert:
+    """Return what is said of a failed call; it is no alert that fires for others."""
+    return AnomalyAlert(
+        alert_type=ALERT_TYPE,
+        severity="low",
+        session_id=tool.session.id,
+        subject=tool.name,
+        message=f"{tool.name} failed: {tool.error_message or tool.error_type or 'error'}",
+        since_ns=tool.started_ns,
+        fired_ns=now_ns,
+        details={"subject": tool.name},
+    )
+
+
+class _Records:
+    """Makes the records of the repetitions of one call.
+
+    Args:
+        alert: That it failed.
+        info: Its session.
+        dice: For ids.
+
+    """
+
+    def __init__(self, alert: AnomalyAlert, info: SessionInfo, dice: random.Random) -> None:
+        self.alert = alert
+        self._info = info
+        self._dice = dice
+
+    def repeated(
+        self, attempt: int, started_ns: int, ended_ns: int, why: str
+    ) -> InterventionRecord:
+        """Return the record of a repetition; `why` it failed, empty if it succeeded."""
+        what = f"{self.alert.subject} was called again"
+        facts: dict[str, Any] = {
+            "result": InterventionResult.SUCCESS,
+            "detail": f"{what} and succeeded",
+            "recovery_seconds": (ended_ns - self.alert.fired_ns) / 1e9,
+        }
+        if why:
+            failure = InterventionResult.FAILURE
+            facts = {"result": failure, "reason": "failed_again", "detail": f"{what}; {why}"}
+        return self._record(attempt, started_ns, ended_ns, **facts)
+
+    def refused(self, refusal: Refusal, now_ns: int) -> InterventionRecord:
+        """Return the record of a repetition that may not be made."""
+        skipped = InterventionResult.SKIPPED
+        return self._record(
+            0, now_ns, now_ns, result=skipped, reason=refusal.reason, detail=refusal.detail
+        )
+
+    def _record(
+        self, attempt: int, started_ns: int, ended_ns: int, **facts: Any
+    ) -> InterventionRecord:
+        alert, info = self.alert, self._info
+        return InterventionRecord(
+            id=new_id(self._dice),
+            session_id=alert.session_id,
+            agent=info.agent,
+            dialect=info.dialect,
+            alert_type=alert.alert_type,
+            alert_message=alert.message,
+            strategy=STRATEGY,
+            attempt=attempt,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
+            **facts,
+        )
