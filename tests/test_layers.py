@@ -13,7 +13,7 @@ import debbie_otel
 PACKAGE = Path(debbie_otel.__file__).parent
 
 LAYERS = [
-    ["errors", "sdk_private", "semconv"],
+    ["errors", "platforms", "sdk_private", "semconv"],
     ["wire"],
     ["session"],
     ["detection"],
@@ -92,6 +92,7 @@ def test_a_core_imports_only_what_does_no_io(module: Path) -> None:
 TRANSPORTS_MAY_KNOW = {
     "debbie_otel.errors",
     "debbie_otel.intervention.event_loop",
+    "debbie_otel.platforms",
     "debbie_otel.semconv",
     "debbie_otel.session.model",  # the type of a clock
     "debbie_otel.telemetry.attributes",  # what a connection is called in spans

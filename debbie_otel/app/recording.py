@@ -19,6 +19,7 @@ from typing import Annotated, Self
 import msgspec
 
 from debbie_otel.errors import ConfigurationError, RecordingError
+from debbie_otel.platforms import keep_private, open_private
 from debbie_otel.wire.direction import MessageDirection
 
 _log = logging.getLogger(__name__)
@@ -89,9 +90,9 @@ class RecordingWriter:
         self._began_ns: int | None = None
         self._before, self._size = 0.0, 0
         self._full = False
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         try:
-            self._descriptor = os.open(path, flags, 0o600)
+            self._descriptor = open_private(path, flags)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigurationError(f"--record {path}", f"cannot be opened: {reason}") from None
@@ -158,7 +159,7 @@ class RecordingWriter:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             what = "is there already, and does not end as a recording does"
             raise ConfigurationError(where, what, "name another file") from None
-        os.fchmod(self._descriptor, 0o600)
+        keep_private(self._descriptor)
         self._size = facts.st_size
         if not last.endswith(b"\n"):
             self._size += os.write(self._descriptor, b"\n")

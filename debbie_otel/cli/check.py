@@ -13,6 +13,7 @@ from debbie_otel.app.config import Config
 from debbie_otel.app.config.validation import check_files, holds_files
 from debbie_otel.app.debugger import load_dialects
 from debbie_otel.intervention.escalation.receivers import receivers
+from debbie_otel.platforms import open_unix_connection
 from debbie_otel.telemetry.export.destination import (
     LOCAL_COLLECTORS,
     choose,
@@ -102,7 +103,7 @@ async def _reach(address: Address) -> str | None:
     connecting = (
         asyncio.open_connection(address.host, address.port)
         if address.path is None
-        else asyncio.open_unix_connection(address.path)
+        else open_unix_connection(address.path)
     )
     try:
         _, writer = await asyncio.wait_for(connecting, _TIMEOUT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import sys
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from debbie_otel.app.config import Config
 from debbie_otel.app.config.validation import check_files
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.errors import ConfigurationError
+from debbie_otel.platforms import on_termination
 from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
 from debbie_otel.report.summary import Summary
@@ -29,9 +29,7 @@ async def run_proxy(config: Config, console: Console, *, commentary: bool) -> No
     check_files(config)
     logging.basicConfig(level=logging.WARNING, format="debbie: %(message)s", stream=sys.stderr)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+    on_termination(stop.set)
     debbie = DebbieDebugger(config, reports=False, own_process=True)
     try:
         tap = debbie.tap()

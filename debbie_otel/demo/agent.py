@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 import uuid
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
@@ -30,6 +29,7 @@ from debbie_otel.demo.server import (
     text_of,
 )
 from debbie_otel.demo.session import Session
+from debbie_otel.platforms import on_termination
 
 MODEL_TIMEOUT = 60.0
 """Seconds after which a hung model call is given up, at speed 1."""
@@ -233,8 +233,7 @@ async def _run(port: int, speed: float, seed: int) -> None:
         print(f"agent on {agent.url}", flush=True)  # noqa: T201 - what the command is for
         # By signal handlers, because a shell may have told its background jobs to ignore SIGINT.
         stop = asyncio.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        on_termination(stop.set)
         await stop.wait()
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,9 +24,7 @@ import msgspec
 from debbie_otel.errors import ForeignFileError
 from debbie_otel.intervention.learning import Tally
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-
-if sys.platform != "win32":
-    import fcntl
+from debbie_otel.platforms import locked
 
 PROBLEMS = (sqlite3.Error, OSError, ForeignFileError)
 """What may go wrong with the file."""
@@ -300,26 +297,15 @@ def move_aside(path: Path, time_ns: int) -> Path | None:
     Whoever holds the lock on the damaged file itself looks whether it is still at its path. No
     connection to it may be open here: its locks would end with ours.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        if sys.platform != "win32":  # where an open file cannot be renamed in any case
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            if path.stat().st_ino != os.fstat(handle).st_ino:
-                return None
-        except FileNotFoundError:
+    with locked(path) as current:
+        if not current:
             return None
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time_ns / 1e9))
         aside = _free(path, f"{path.name}.corrupt-{stamp}")
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    finally:
-        os.close(handle)
-    return aside
+        return aside
 
 
 def _free(path: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from debbie_otel.errors import ConfigurationError
+from debbie_otel.platforms import HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS
 
 _UPSTREAM_HINT = "expected ws://HOST[:PORT][/PATH], wss://... or ws+unix:PATH[:/REQUEST/PATH]"
 _LISTEN_HINT = "expected HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"
@@ -142,6 +143,8 @@ def parse_listen(text: str, where: str = "--listen") -> Address:
 
 
 def _unix_path(path: str, where: str, hint: str) -> str:
+    if not HAS_UNIX_SOCKETS:
+        raise ConfigurationError(where, NO_UNIX_SOCKETS, hint)
     if not path:
         raise ConfigurationError(where, "the path of the Unix-domain socket is missing", hint)
     if len(path.encode()) > _MAX_UNIX_PATH:

@@ -19,7 +19,6 @@ import ctypes
 import errno
 import json
 import os
-import resource
 import select
 import signal
 import sys
@@ -27,6 +26,9 @@ import time
 import traceback
 import types
 from contextlib import suppress
+
+with suppress(ImportError):  # where `LIMIT_CODES` is all that is wanted
+    import resource
 
 LIMIT_CODES = {
     "cpu_time": 231,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from debbie_otel.platforms import open_private
+
 
 class LinesFile:
     """A file of JSON lines that is appended to, and rotated: bounded, private, never raising.
@@ -38,8 +40,8 @@ class LinesFile:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._rotate(len(lines))
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            handle = os.open(self.path, flags, 0o600)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            handle = open_private(self.path, flags)
             try:
                 written = os.write(handle, lines)
             finally:

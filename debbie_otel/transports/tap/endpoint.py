@@ -15,16 +15,10 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from debbie_otel.platforms import CAN_TELL_UNSENT, is_all_sent, is_unix_socket
+
 if TYPE_CHECKING:
     from debbie_otel.transports.tap.splice import SplicedConnection
-
-try:
-    import fcntl
-    import termios
-except ImportError:  # a platform without them; the kernel's queue then cannot be asked for
-    _can_ask_kernel = False
-else:
-    _can_ask_kernel = True
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 _RESET_RETRY = 0.01  # seconds; the kernel does not tell when its queue is empty
@@ -141,11 +135,11 @@ class Endpoint(asyncio.Protocol):
         if self.transport is None:
             return
         sock: socket.socket | None = self.transport.get_extra_info("socket")
-        if self.transport.get_write_buffer_size() == 0 and (sock is None or _all_sent(sock)):
-            if sock is not None and sock.family != socket.AF_UNIX:
+        if self.transport.get_write_buffer_size() == 0 and (sock is None or is_all_sent(sock)):
+            if sock is not None and not is_unix_socket(sock):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.transport.abort()
-        elif retries and _can_ask_kernel:
+        elif retries and CAN_TELL_UNSENT:
             self.transport.pause_reading()  # what arrives has no way to go any more
             asyncio.get_running_loop().call_later(_RESET_RETRY, self.reset, retries - 1)
         else:
@@ -165,14 +159,3 @@ class Endpoint(asyncio.Protocol):
                 self.data_received(data)
         except OSError:
             return
-
-
-def _all_sent(sock: socket.socket) -> bool:
-    """Return whether the peer's kernel has acknowledged everything that was written."""
-    if not _can_ask_kernel:
-        return False
-    try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-    except OSError:
-        return False
-    return int(struct.unpack("i", answer)[0]) == 0
