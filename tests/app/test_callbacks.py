@@ -16,7 +16,7 @@ from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.events import InterventionEvent
 from tests.intervention.attempts import attempt
 from tests.play import SECOND, Play
-from tests.session.test_connection import ACP_START, update
+from tests.session.openings import ACP_START, update
 
 TALK = "\n".join(
     [

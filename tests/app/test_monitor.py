@@ -11,7 +11,7 @@ from debbie_otel.errors import FailOpen
 from debbie_otel.session import events as ev
 from tests.app.test_callbacks import transition
 from tests.play import Play
-from tests.session.test_connection import ACP_START
+from tests.session.openings import ACP_START
 
 
 def strict() -> DebbieMonitor:

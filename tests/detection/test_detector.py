@@ -10,7 +10,7 @@ from debbie_otel.detection.loops import LoopSettings
 from debbie_otel.detection.settings import SEVERITIES
 from tests.detection.judged import Judged
 from tests.play import recording
-from tests.session.test_connection import ACP_START, CODEX_START, MCP_TOOL, START, update
+from tests.session.openings import ACP_START, CODEX_START, MCP_TOOL, START, update
 
 PROMPT = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
 CHUNK = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"%s"}}'

@@ -7,7 +7,7 @@ from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.session.model import Call, SessionInfo
 from debbie_otel.wire.direction import MessageDirection
 from tests.detection.patient import ASK, Patient
-from tests.session.test_connection import ACP_START, START, update
+from tests.session.openings import ACP_START, START, update
 
 PERMISSION = (
     '<< {"jsonrpc":"2.0","id":0,"method":"session/request_permission","params":{"sessionId":"s1"}}'

@@ -8,7 +8,7 @@ from debbie_otel.detection.rules import floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings, RuleSettings
 from tests.detection.judged import Judged
 from tests.detection.patient import ASK, Patient
-from tests.session.test_connection import START
+from tests.session.openings import START
 
 
 def test_a_healthy_idle_session_yields_nothing() -> None:

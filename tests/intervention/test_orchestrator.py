@@ -43,7 +43,7 @@ from tests.intervention import alerts
 from tests.intervention.attempts import INERT
 from tests.intervention.histories import fill
 from tests.play import SECOND, Play
-from tests.session.test_connection import START
+from tests.session.openings import START
 
 HUNG = '>> {"id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"go"}}'
 MOVES = '<< {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"I"}}'

@@ -10,7 +10,7 @@ from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.session import events as ev
 from tests.intervention.alerts import alert
 from tests.play import Play
-from tests.session.test_connection import (
+from tests.session.openings import (
     ACP_START,
     CODEX_START,
     MCP_PROGRESS,

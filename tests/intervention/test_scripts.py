@@ -16,7 +16,7 @@ from debbie_otel.intervention.snapshot import SessionSnapshot
 from debbie_otel.intervention.strategies.python_script import BUILT_IN, ScriptStrategy, find_script
 from debbie_otel.session.session import Session
 from tests.intervention.told import Told, alert, gone
-from tests.session.test_connection import ACP_START, update
+from tests.session.openings import ACP_START, update
 
 HUNG_TOOL = (
     ACP_START

@@ -6,7 +6,7 @@ import msgspec
 
 from debbie_otel.intervention.snapshot import MAX_NAME, SessionSnapshot, clean, snapshot
 from tests.intervention.told import Told, alert
-from tests.session.test_connection import ACP_START, update
+from tests.session.openings import ACP_START, update
 
 SECRET = "the-user-s-own-words"
 HUNG = (

@@ -10,7 +10,7 @@ from debbie_otel.report.commentary import comment, comment_intervention
 from tests.intervention.alerts import alert
 from tests.intervention.attempts import attempt
 from tests.play import Play
-from tests.session.test_connection import ACP_START, CODEX_START, START, update
+from tests.session.openings import ACP_START, CODEX_START, START, update
 
 
 def lines(stage: Play) -> list[str]:

@@ -10,7 +10,7 @@ from debbie_otel.errors import FailOpen
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import EventBus
 from tests.play import Play
-from tests.session.test_connection import ACP_START
+from tests.session.openings import ACP_START
 
 
 def strict(onward: EventBus | None = None) -> EventBus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from debbie_otel.session.live_connections import LiveConnections
 from tests.play import DATA, SECOND, Play, recording
-from tests.session.test_connection import ACP_START
+from tests.session.openings import ACP_START
 
 
 def test_open_calls_are_counted_by_dialect_with_the_age_of_the_oldest() -> None:

@@ -12,7 +12,7 @@ from debbie_otel.session.model import TraceContext
 from debbie_otel.telemetry.connection_spans import RecorderOptions, span_context
 from debbie_otel.telemetry.recorder import RECORDED, Recorder
 from tests.play import SECOND, Play
-from tests.session.test_connection import ACP_START, CODEX_DONE, CODEX_START, START, update
+from tests.session.openings import ACP_START, CODEX_DONE, CODEX_START, START, update
 from tests.telemetry.spantree import Recorded, tree
 
 TURN = """
