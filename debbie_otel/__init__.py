@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     )
     from debbie_otel.wire.direction import MessageDirection as MessageDirection
 
-_HOMES = {
+_HOMES: dict[str, str] = {
     "AnomalyAlert": "detection.alerts",
     "AnomalyDetector": "detection.detector",
     "Attempt": "intervention.attempt",
@@ -91,7 +91,7 @@ _HOMES = {
 }
 """The public names, each with the module it is imported from when it is first asked for."""
 
-__all__ = list(_HOMES)
+__all__ = sorted(_HOMES)
 
 
 if not TYPE_CHECKING:  # a checker reads the names above, and complains of others

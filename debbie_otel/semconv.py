@@ -2,7 +2,7 @@
 
 Names of OpenTelemetry's semantic conventions (JSON-RPC, MCP, GenAI, session: Development status)
 stand here as plain strings, because the Python package marks them deprecated while they move. Names
-that begin with `debbie.` are ours.
+that begin with `debbie.` are its own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ SPAN_UNKNOWN: Final = "debbie.message.unknown"
 
 # -- attributes: general --------------------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
-ERROR_MESSAGE: Final = "error.message"
 SESSION_ID: Final = "session.id"
-SESSION_PREVIOUS_ID: Final = "session.previous_id"
 NETWORK_TRANSPORT: Final = "network.transport"
 NETWORK_PROTOCOL_NAME: Final = "network.protocol.name"
 SERVER_ADDRESS: Final = "server.address"
@@ -42,7 +40,6 @@ GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
 GEN_AI_AGENT_ID: Final = "gen_ai.agent.id"
 GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
 GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
-GEN_AI_TOOL_TYPE: Final = "gen_ai.tool.type"
 GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
 GEN_AI_TOOL_CALL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 GEN_AI_TOOL_CALL_RESULT: Final = "gen_ai.tool.call.result"
@@ -54,7 +51,7 @@ GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 INVOKE_AGENT: Final = "invoke_agent"
 EXECUTE_TOOL: Final = "execute_tool"
 
-# -- attributes: ours -----------------------------------------------------------------------------
+# -- attributes: Debbie's own ----------------------------------------------------------------------
 DIALECT: Final = "debbie.dialect"
 CONNECTION_ID: Final = "debbie.connection.id"
 MESSAGE_DIRECTION: Final = "debbie.message.direction"
@@ -85,7 +82,6 @@ SESSION_MESSAGES: Final = "debbie.session.messages"
 SESSION_RESUMED: Final = "debbie.session.resumed"
 SESSION_END_REASON: Final = "debbie.session.end_reason"
 UNINSPECTED_REASON: Final = "debbie.uninspected.reason"
-WILL_RETRY: Final = "debbie.error.will_retry"
 LINK_TYPE: Final = "debbie.link"
 
 # -- alerts ---------------------------------------------------------------------------------------
@@ -96,6 +92,8 @@ ALERT_SEVERITY: Final = "debbie.alert.severity"
 ALERT_MESSAGE: Final = "debbie.alert.message"
 ALERT_SUBJECT: Final = "debbie.alert.subject"
 ALERT_DURATION: Final = "debbie.alert.duration"
+ALERT_VALUE: Final = "debbie.alert.value"
+ALERT_THRESHOLD: Final = "debbie.alert.threshold"
 METRIC_ALERTS: Final = "debbie.alerts"
 METRIC_ALERTS_ACTIVE: Final = "debbie.alerts.active"
 METRIC_AGENT_MEMORY: Final = "debbie.agent.memory"
@@ -138,9 +136,9 @@ METRIC_OLDEST_PENDING: Final = "debbie.call.oldest_pending.age"
 METRIC_UNINSPECTED: Final = "debbie.messages.uninspected"
 METRIC_INSPECTION_ERRORS: Final = "debbie.inspection.errors"
 
-# -- metrics: Debbie herself ----------------------------------------------------------------------
+# -- metrics: Debbie itself -----------------------------------------------------------------------
 SERVICE_DEBBIE: Final = "debbie"
-"""The service that her own metrics belong to, where the user has not named one for everything."""
+"""The service of Debbie's own metrics, where the user has not named one for everything."""
 CPU_MODE: Final = "cpu.mode"
 EXPORT_OUTCOME: Final = "debbie.export.outcome"
 EXPORT_SIGNAL: Final = "debbie.export.signal"

@@ -103,10 +103,10 @@ def describe(alert: AnomalyAlert) -> Attributes:
     }
     if subject := _subject(alert):
         attributes[semconv.ALERT_SUBJECT] = subject
-    for name in ("value", "threshold"):
+    for attribute, name in ((semconv.ALERT_VALUE, "value"), (semconv.ALERT_THRESHOLD, "threshold")):
         value = alert.details.get(name)
         if isinstance(value, int | float):
-            attributes[f"debbie.alert.{name}"] = value
+            attributes[attribute] = value
     return attributes
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import trio
 
 from debbie_otel.app.callbacks import MonitoringEvent
 from debbie_otel.app.monitor import DebbieMonitor
@@ -291,3 +292,30 @@ def test_a_coroutine_without_any_loop_is_missed_once_and_loudly(
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "the asynchronous handler of anomaly_detected has no event loop to run on"
     ]
+
+
+async def test_handlers_hear_of_what_happens_under_trio() -> None:
+    """The thread of trio has a loop, but none of asyncio's."""
+    monitor = DebbieMonitor(guard=FailOpen(strict=True))
+    monitor.loop = asyncio.get_running_loop()
+    told: asyncio.Queue[str] = asyncio.Queue()
+    here = threading.get_ident()
+    threads: list[int] = []
+
+    def note(_: dict[str, Any]) -> None:
+        threads.append(threading.get_ident())
+
+    async def handler(data: dict[str, Any]) -> None:
+        assert threading.get_ident() == here
+        told.put_nowait(data["alert_type"])
+
+    async def publish() -> None:
+        monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, note)
+        monitor.register_handler(MonitoringEvent.ANOMALY_DETECTED, handler)
+        monitor.events.publish(transition())
+
+    await asyncio.to_thread(trio.run, publish)
+    async with asyncio.timeout(5):
+        assert await told.get() == "session_stall"
+    assert len(threads) == 1
+    assert threads[0] != here  # a plain function is called where the event is
