@@ -1,4 +1,4 @@
-"""An exporter of metrics around another: adds our histograms, and keeps what did not arrive."""
+"""The export of metrics: histograms beside the SDK's instruments, and what did not arrive."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from opentelemetry.sdk.metrics import Histogram
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Metric,
     MetricExporter,
     MetricExportResult,
+    MetricReader,
     MetricsData,
+    PeriodicExportingMetricReader,
     ResourceMetrics,
     ScopeMetrics,
 )
+from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
 from debbie_otel.sdk_private import aggregations, temporalities
@@ -26,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 class MetricDelivery(MetricExporter):
-    """Exports what the SDK's instruments yield together with histograms of our own.
+    """Exports what the SDK's instruments yield together with `Histograms`.
 
     Metrics are cumulative by default, so that what one export missed is in the next one; only
     what the last export before the end could not deliver is lost. A failure is logged once.
@@ -95,6 +98,51 @@ class MetricDelivery(MetricExporter):
         )
         filled = [metric for metric in collected if metric.data.data_points]
         return MetricsData([_with(resource, filled) for resource in metrics_data.resource_metrics])
+
+
+class ServiceMetrics:
+    """The metrics of one service; nothing reads them before `attach`.
+
+    Args:
+        resource: Of the service.
+
+    Attributes:
+        provider: Makes its meters.
+        readers: Read and export.
+
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        self.provider = MeterProvider(resource=resource, shutdown_on_exit=False)
+        self.readers: list[MetricReader] = []
+        self._deliveries: list[MetricDelivery] = []
+        self._histograms: list[Histograms] = []
+
+    def add_histograms(self, histograms: Iterable[Histograms]) -> None:
+        """Have histograms exported with the rest."""
+        added = list(histograms)
+        self._histograms += added
+        for delivery in self._deliveries:
+            delivery.add_histograms(added)
+
+    def attach(
+        self, exporters: Iterable[MetricExporter | MetricReader], clock: Clock, *, exemplars: bool
+    ) -> None:
+        """Export from now on; readers of other kinds get no histograms of Debbie's."""
+        for exporter in exporters:
+            reader = exporter
+            if isinstance(reader, MetricExporter):
+                delivery = MetricDelivery(reader, clock, exemplars=exemplars)
+                delivery.add_histograms(self._histograms)
+                self._deliveries.append(delivery)
+                reader = PeriodicExportingMetricReader(delivery)
+            self.provider.add_metric_reader(reader)
+            self.readers.append(reader)
+
+    def undelivered(self) -> list[MetricsData]:
+        """Return what the last exports did not deliver."""
+        left = (delivery.undelivered for delivery in self._deliveries)
+        return [data for data in left if data is not None]
 
 
 def _with(resource: ResourceMetrics, metrics: list[Metric]) -> ResourceMetrics:

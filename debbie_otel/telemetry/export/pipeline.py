@@ -20,12 +20,6 @@ from typing import Any
 
 import msgspec
 from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import (
-    MetricExporter,
-    MetricReader,
-    PeriodicExportingMetricReader,
-)
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -41,7 +35,7 @@ from debbie_otel.telemetry.export.exporters import Selection
 from debbie_otel.telemetry.export.files import metric_line
 from debbie_otel.telemetry.export.limits import exemplars_wanted, limited, span_limits
 from debbie_otel.telemetry.export.lines_file import LinesFile
-from debbie_otel.telemetry.export.metric_delivery import MetricDelivery
+from debbie_otel.telemetry.export.metric_delivery import ServiceMetrics
 from debbie_otel.telemetry.export.spool import SpanSpool, SpoolCounters, SpoolOptions
 from debbie_otel.telemetry.health import ExportState, Health
 from debbie_otel.telemetry.logs import LogEvent, LogEvents
@@ -97,15 +91,6 @@ class ShutdownReport(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class _Metrics(msgspec.Struct, eq=False):
-    """The metrics of a service; it has readers once the pipeline is started."""
-
-    provider: MeterProvider
-    readers: list[MetricReader] = []
-    deliveries: list[MetricDelivery] = []
-    histograms: list[Histograms] = []
-
-
 class Pipeline:
     """See the module. Nothing runs, and nothing is looked for, before `start`.
 
@@ -115,7 +100,7 @@ class Pipeline:
         settings: What the user said.
         environ: `os.environ`, or a part of it for the choice of the destination. The SDK's parts
             read `os.environ` whatever is passed here.
-        clock: Tells when our histograms are collected.
+        clock: Tells when Debbie's histograms are collected.
 
     Attributes:
         destination: Where telemetry goes, and how to look at it; known from the start on.
@@ -148,17 +133,19 @@ class Pipeline:
         self._spool_dir = self._data_dir / "spool"
         self._spools = [SpanSpool(self._spool_dir, spool) for _ in self._selection.names("traces")]
         self.on_end = limited(_fan_out([each.on_end for each in self._spools]), limits)
-        self._providers: dict[str, _Metrics] = {}
+        self._metrics: dict[str, ServiceMetrics] = {}
         self._logs = LogEvents(self._log_exporters, self.resource, self.scope, self._spool_dir)
         self.health = Health(self._export_state, self._spool_dir)
         self._resources: dict[str, Resource] = {}
+        self._where = self.destination
         self._started = False
+        self._starting = threading.Lock()  # while services may be added
         self._report: ShutdownReport | None = None
         # A provider of its own would run the spans; here it only reads the sampler's variables.
         provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
         self.sampler: Sampler = provider.sampler if self._spools else ALWAYS_OFF
         self.id_generator: IdGenerator = provider.id_generator
-        self._detected = _detect(settings.resource)
+        self._detected: Resource | None = None
         chosen = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
         self._chosen_name = settings.service_name or (str(chosen) if chosen else None)
         self._noise: list[_Quiet] = []
@@ -175,17 +162,19 @@ class Pipeline:
         where = self._chosen or destinations.find(self._settings.local_collectors, self._data_dir)
         if where.kind == "files":
             destinations.require_directory(self._data_dir)
+        self._detect()  # what detectors ask, they ask here
         exporters = self._selection.spans(where)
-        self._where = where
-        for metrics in self._providers.values():
-            self._attach(metrics)
         self.destination = self._selection.described(where)
         if self._settings.tame_sdk_logs:
             self._noise = [_Quiet(name) for name in _NOISY]
         name = self.destination.where or "the exporter"
         for spool, exporter in zip(self._spools, exporters, strict=True):
             spool.start(exporter, name)
-        self._started = True
+        with self._starting:
+            self._where = where
+            for metrics in self._metrics.values():
+                self._attach(metrics)
+            self._started = True
 
     def resource(self, service_name: str) -> Resource:
         """Return the resource of a service.
@@ -197,9 +186,14 @@ class Pipeline:
         name = self._chosen_name or service_name
         resource = self._resources.get(name)
         if resource is None:
-            resource = self._detected.merge(Resource({SERVICE_NAME: name}))
+            resource = self._detect().merge(Resource({SERVICE_NAME: name}))
             self._resources[name] = resource
         return resource
+
+    def _detect(self) -> Resource:
+        if self._detected is None:
+            self._detected = _detected(self._settings.resource)
+        return self._detected
 
     def writer(self, service_name: str) -> SpanWriter:
         """Return what starts and ends the spans of a service."""
@@ -208,43 +202,34 @@ class Pipeline:
 
     def meter(self, service_name: str) -> Meter:
         """Return the meter of a service, made when it is first asked for."""
-        provider = self._metrics(service_name).provider
+        provider = self._of(service_name).provider
         return provider.get_meter(self.scope.name, self.scope.version, self.scope.schema_url)
 
     def add_histograms(self, service_name: str, histograms: Iterable[Histograms]) -> None:
-        """Export histograms of our own with the metrics of a service."""
-        metrics = self._metrics(service_name)
-        added = list(histograms)
-        metrics.histograms += added
-        for delivery in metrics.deliveries:
-            delivery.add_histograms(added)
+        """Export histograms that are not the SDK's with the metrics of a service."""
+        metrics = self._of(service_name)
+        with self._starting:
+            metrics.add_histograms(histograms)
 
     def emit_event(self, service_name: str, event: LogEvent) -> None:
         """Emit a log event, see `LogEvents.emit`; never blocks. Nothing before the start."""
         if self._started:
             self._logs.emit(service_name, event)
 
-    def _metrics(self, service_name: str) -> _Metrics:
+    def _of(self, service_name: str) -> ServiceMetrics:
         resource = self.resource(service_name)
         name = str(resource.attributes[SERVICE_NAME])
-        if name not in self._providers:
-            provider = MeterProvider(resource=resource, shutdown_on_exit=False)
-            self._providers[name] = metrics = _Metrics(provider)
-            if self._started:
-                self._attach(metrics)
-        return self._providers[name]
+        with self._starting:
+            if name not in self._metrics:
+                self._metrics[name] = metrics = ServiceMetrics(resource)
+                if self._started:
+                    self._attach(metrics)
+            return self._metrics[name]
 
-    def _attach(self, metrics: _Metrics) -> None:
+    def _attach(self, metrics: ServiceMetrics) -> None:
         """Have the metrics of a service read from now on."""
-        for exporter in self._selection.metrics(self._where):
-            reader = exporter
-            if isinstance(reader, MetricExporter):
-                delivery = MetricDelivery(reader, self._clock, exemplars=self._exemplars)
-                delivery.add_histograms(metrics.histograms)
-                metrics.deliveries.append(delivery)
-                reader = PeriodicExportingMetricReader(delivery)
-            metrics.provider.add_metric_reader(reader)
-            metrics.readers.append(reader)
+        exporters = self._selection.metrics(self._where)
+        metrics.attach(exporters, self._clock, exemplars=self._exemplars)
 
     def _log_exporters(self) -> list[LogRecordExporter]:
         return self._selection.logs(self._where)
@@ -285,7 +270,7 @@ class Pipeline:
         millis = int(timeout * 1000)
         calls: list[Callable[[], Any]] = [
             partial(reader.force_flush, millis)
-            for metrics in self._providers.values()
+            for metrics in self._metrics.values()
             for reader in metrics.readers
         ]
         calls += [partial(spool.force_flush, millis) for spool in self._spools]
@@ -308,7 +293,7 @@ class Pipeline:
         patience = seconds * (1 - _SHUTDOWN_MARGIN)
         calls: list[Callable[[], Any]] = [
             partial(reader.shutdown, patience * 1000)
-            for metrics in self._providers.values()
+            for metrics in self._metrics.values()
             for reader in metrics.readers
         ]
         calls += [partial(spool.shutdown, patience) for spool in self._spools]
@@ -331,14 +316,13 @@ class Pipeline:
     def _rescue_metrics(self) -> None:
         """Write the last metrics to a file where the receiver did not take them."""
         file = LinesFile(self._spool_dir, "metrics")
-        for metrics in self._providers.values():
-            for delivery in metrics.deliveries:
-                data = delivery.undelivered
-                if data is not None and file.append(metric_line(data)):
+        for metrics in self._metrics.values():
+            for data in metrics.undelivered():
+                if file.append(metric_line(data)):
                     _logger.warning("the last metrics, not delivered, are in %s", file.path)
 
 
-def _detect(given: Mapping[str, str | int | float | bool]) -> Resource:
+def _detected(given: Mapping[str, str | int | float | bool]) -> Resource:
     try:
         return Resource.create(dict(given))
     except RuntimeError:  # its detectors run on threads, and none starts once the main one is over

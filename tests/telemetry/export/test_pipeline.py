@@ -14,11 +14,13 @@ from typing import Any
 import psutil
 import pytest
 from opentelemetry.metrics import Observation
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision
 
 from debbie_otel import semconv
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.telemetry.aggregate import Histograms
+from debbie_otel.telemetry.export.metric_delivery import ServiceMetrics
 from debbie_otel.telemetry.export.pipeline import Pipeline
 from tests.telemetry.collector import (
     Certificate,
@@ -328,3 +330,50 @@ def test_spans_and_histograms_have_one_clock(tmp_path: Path) -> None:
     pipeline.start()
     pipeline.shutdown()
     assert '"timeUnixNano":"1234567"' in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_service_that_is_added_while_it_starts_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(settings(tmp_path), os.environ)
+    for name in ("a", "b"):
+        pipeline.meter(name).create_observable_counter(name, [lambda _: [Observation(1)]])
+    adding = threading.Thread(
+        target=lambda: pipeline.meter("late").create_observable_counter(
+            "late", [lambda _: [Observation(1)]]
+        )
+    )
+    attach = ServiceMetrics.attach
+
+    def attach_slowly(metrics: ServiceMetrics, *arguments: Any, **named: Any) -> None:
+        if adding.ident is None:
+            adding.start()
+            adding.join(0.1)  # it may come to an end, or wait for the start
+        attach(metrics, *arguments, **named)
+
+    monkeypatch.setattr(ServiceMetrics, "attach", attach_slowly)
+    pipeline.start()
+    adding.join(5)
+    pipeline.shutdown()
+    metrics = (tmp_path / "metrics.jsonl").read_text()
+    assert all(f'"name":"{name}"' in metrics for name in ("a", "b", "late"))
+
+
+def test_resources_are_not_detected_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "otel,process")
+    detected: list[str] = []
+    create = Resource.create
+
+    def seen(given: dict[str, Any]) -> Resource:
+        detected.append("once")
+        return create(given)
+
+    monkeypatch.setattr(Resource, "create", seen)
+    pipeline = Pipeline(settings(tmp_path), os.environ)
+    assert detected == []
+    pipeline.start()
+    assert pipeline.resource("x").attributes["process.pid"] == os.getpid()
+    pipeline.shutdown()
+    assert detected == ["once"]
