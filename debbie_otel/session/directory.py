@@ -8,6 +8,7 @@ named session a request that opens a turn, or that succeeded, is enough: a clien
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -49,6 +50,9 @@ class Sessions:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._by_id: dict[str, Session] = {}
+        # By the time of the last message when the session was put there, which is looked up again
+        # before one is evicted.
+        self._silent: list[tuple[int, str]] = []
         self._past: OrderedDict[str, SessionInfo] = OrderedDict()
         self._seen: dict[str, Session] = {}  # on open connections: also unnamed and ended ones
 
@@ -69,10 +73,25 @@ class Sessions:
     def add(self, session: Session, time_ns: int, out: list[Event]) -> None:
         """Add one; the one that has been silent longest makes room."""
         if len(self._by_id) >= self.limits.sessions:
-            oldest = min(self._by_id.values(), key=lambda other: other.info.last_ns)
+            oldest = self._longest_silent()
             oldest.end(time_ns, "evicted", out)
             self.remove(oldest)
         self._by_id[session.info.id] = session
+        heapq.heappush(self._silent, (session.info.last_ns, session.info.id))
+        if len(self._silent) > 2 * len(self._by_id) + MAX_PAST:
+            self._silent = [(other.info.last_ns, name) for name, other in self._by_id.items()]
+            heapq.heapify(self._silent)
+
+    def _longest_silent(self) -> Session:
+        while True:
+            last_ns, name = self._silent[0]
+            session = self._by_id.get(name)
+            if session is not None and session.info.last_ns == last_ns:
+                return session
+            if session is None:
+                heapq.heappop(self._silent)
+            else:
+                heapq.heapreplace(self._silent, (session.info.last_ns, name))
 
     def remove(self, session: Session) -> None:
         """Take one out; of its state only identity and totals are kept."""
@@ -114,6 +133,7 @@ class Directory:
         self._dialect = dialect
         self._shared = shared
         self._named: dict[str, Session] = {}
+        self._forget_above = 2 * MAX_ENDED
         self.used: set[Session] = set()
         self.own = self._new(connection)
         self.own.info.unnamed = True
@@ -183,7 +203,6 @@ class Directory:
         stopped = session if session_id is None else self._named.get(session_id, session)
         stopped.end(time_ns, "stopped", out)
         self._shared.remove(stopped)
-        self._forget_ended()
 
     def close(self, time_ns: int, reason: str, out: list[Event]) -> None:
         """End the sessions that no other connection shares."""
@@ -197,11 +216,15 @@ class Directory:
         self.used.clear()
 
     def _forget_ended(self) -> None:
+        """Forget the sessions that ended first, once there are many more than the last time."""
+        if len(self._named) <= self._forget_above:
+            return
         ended = [name for name, session in self._named.items() if not session.live]
         for name in ended[:-MAX_ENDED]:
             session = self._named.pop(name)
             self._shared.left(session, self._connection)
             self.used.discard(session)
+        self._forget_above = len(self._named) + MAX_ENDED
 
     def _join(self, session: Session) -> None:
         if not self.own.live and self.own is not session:
@@ -210,8 +233,7 @@ class Directory:
             self.own = session
         self._shared.joined(session, self._connection)
         self._named[session.info.id] = session
-        if len(self._named) > 2 * MAX_ENDED:
-            self._forget_ended()
+        self._forget_ended()
 
     def _new(self, session_id: str) -> Session:
         session = Session(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
+
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.dialect import Dialect
+from debbie_otel.session.directory import Limits
 from tests.play import Play
+from tests.session.cost import lines_run
 from tests.session.openings import ACP_START, CODEX_START, START
 
 
@@ -160,3 +166,52 @@ def test_a_connection_remembers_only_so_many_ended_sessions() -> None:
         )
     assert len(stage.connection.sessions) <= 2 * 256 + 1
     assert len(stage.sessions) == 0
+
+
+def started(stage: Play, name: str) -> None:
+    stage.play(
+        f"""
+        >> {{"id":1,"method":"startSession","params":{{}}}}
+        << {{"id":1,"result":{{"sessionId":"{name}"}}}}
+        """
+    )
+
+
+def test_the_session_that_has_been_silent_longest_makes_room() -> None:
+    stage = Play("aiwhisperer", Limits(sessions=3))
+    for name in ("s0", "s1", "s2"):
+        stage.now += 1
+        started(stage, name)
+    stage.now += 1
+    stage.play('<< {"method":"StreamingUpdate","params":{"sessionId":"s0","content":"a"}}')
+    for name in ("s3", "s4"):
+        stage.now += 1
+        started(stage, name)
+    ended = [(event.session.id, event.reason) for event in stage.of(ev.SessionEnded)]
+    assert ended == [("s1", "evicted"), ("s2", "evicted")]
+    assert {session.info.id for session in stage.sessions} == {"s0", "s3", "s4"}
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_new_session_costs_the_same_however_many_there_are(stopped: bool) -> None:
+    def cost(limit: int) -> float:
+        stage = Play("aiwhisperer", Limits(sessions=limit))
+        numbers = itertools.count()
+
+        def one() -> None:
+            name = f"s{next(numbers)}"
+            stage.now += 1
+            started(stage, name)
+            if stopped:
+                stop = '>> {"id":2,"method":"stopSession","params":{"sessionId":"%s"}}'
+                stage.play(stop % name + '\n<< {"id":2,"result":{"status":2}}')
+
+        def many() -> None:
+            for _ in range(100):
+                one()
+
+        for _ in range(2 * limit):
+            one()
+        return lines_run(many)
+
+    assert cost(2000) <= 1.5 * cost(50)

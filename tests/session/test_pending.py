@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
-
 import pytest
 
 from debbie_otel.session import events as ev
 from debbie_otel.session.directory import Limits
 from tests.play import C2S, S2C, Play
+from tests.session.cost import lines_run
 from tests.session.openings import MCP_ASK, MCP_LOG, MCP_PROGRESS, MCP_TOOL
-
-
-def lines_run(step: Callable[[], object]) -> int:
-    """Return how many lines of Python a step runs: a cost that does not depend on the machine."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        step()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("equal", [False, True])
