@@ -41,14 +41,27 @@ PURE = {
     "typing", "unicodedata", "urllib", "debbie_otel",
 }  # fmt: skip
 
+RULES = {
+    "intervention.learning": {"msgspec", "random"},
+    "intervention.policy": {"msgspec"},
+    "intervention.prompts": set(),
+    "intervention.records": {"msgspec", "random"},
+    "intervention.settings": {"msgspec", "pathlib"},
+}
+"""Rules and policies: modules that only compute, with what they may import beside."""
+
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(module: Path) -> set[str]:
+def imports(module: Path, *, types: bool = True) -> set[str]:
+    """Return what a module imports; without `types`, only what it does when it runs."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text())):
+    tree = ast.parse(module.read_text())
+    if not types:
+        tree.body = [node for node in tree.body if not _only_for_types(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -57,12 +70,19 @@ def imports(module: Path) -> set[str]:
     return found
 
 
+def _only_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def dotted(module: Path) -> str:
     return ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def part_of(name: str) -> str:
     return name.split(".")[0]
+
+
+NAMES = {dotted(module) for module in MODULES}
 
 
 def test_every_part_has_its_place() -> None:
@@ -109,3 +129,23 @@ def test_transports_interpret_nothing(module: Path) -> None:
             assert any(f"{name}.".startswith(f"{known}.") for known in TRANSPORTS_MAY_KNOW) or any(
                 known.startswith(f"{name}.") for known in TRANSPORTS_MAY_KNOW
             ), name
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_and_policies_only_compute(name: str) -> None:
+    """Time, chance and what was remembered come in as arguments."""
+    found = imports(PACKAGE / f"{name.replace('.', '/')}.py")
+    assert {part_of(imported) for imported in found} - PURE - RULES[name] == set()
+    own = {known for known in NAMES if f"debbie_otel.{known}" in found and "." in known}
+    assert {known for known in own if part_of(known) == part_of(name)} <= set(RULES)
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even over others: also inside a part there is a bottom. Types alone do not count."""
+    left = {
+        dotted(m): {n.removeprefix("debbie_otel.") for n in imports(m, types=False)}
+        for m in MODULES
+    }
+    while free := {name for name, needed in left.items() if not needed & left.keys()}:
+        left = {name: needed for name, needed in left.items() if name not in free}
+    assert left == {}

@@ -10,7 +10,7 @@ import msgspec
 
 
 class InterventionStrategy(StrEnum):
-    """What can be done about an alert."""
+    """What can be done about an alert; a strategy of the user's is `custom:NAME`."""
 
     PROMPT_INJECTION = "prompt_injection"
     SESSION_RESTART = "session_restart"
@@ -18,7 +18,6 @@ class InterventionStrategy(StrEnum):
     TOOL_RETRY = "tool_retry"
     PYTHON_SCRIPT = "python_script"
     ESCALATE = "escalate"
-    CUSTOM = "custom"
 
 
 class InterventionResult(StrEnum):

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from debbie_otel.intervention.records import InterventionStrategy
+
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Positive = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -16,10 +18,8 @@ Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
 StrategyName = Annotated[
     str,
     Meta(
-        pattern=r"^(prompt_injection|session_restart|state_reset|tool_retry|python_script|escalate"
-        r"|custom:[\w.-]{1,64})$",
-        description="one of prompt_injection, session_restart, state_reset, tool_retry, "
-        "python_script, escalate, custom:NAME",
+        pattern=rf"^({'|'.join(InterventionStrategy)}|custom:[\w.-]{{1,64}})$",
+        description=f"one of {', '.join(InterventionStrategy)}, custom:NAME",
     ),
 ]
 

@@ -18,8 +18,7 @@ import msgspec
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.escalation import alertmanager, webhook
-from debbie_otel.intervention.escalation.delivery import Delivery, Receiver, Sender
-from debbie_otel.intervention.escalation.receivers import receivers
+from debbie_otel.intervention.escalation.delivery import Delivery, Receiver, Sender, receivers
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.settings import EscalationSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot, clean

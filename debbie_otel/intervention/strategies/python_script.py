@@ -16,6 +16,7 @@ from debbie_otel.intervention.events import Done, DoneKind
 from debbie_otel.intervention.sandbox import ScriptOutcome, run_sandboxed
 from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot, clean
+from debbie_otel.platforms import CAN_LIMIT_PROCESSES
 from debbie_otel.session.session import Session
 
 TakeSnapshot = Callable[[AnomalyAlert, Session | None], SessionSnapshot]
@@ -65,6 +66,8 @@ class ScriptStrategy:
 
     async def __call__(self, alert: AnomalyAlert, session: Session | None) -> Done:
         """Diagnose; a finding or its absence is a diagnosis, a script that breaks is a failure."""
+        if not CAN_LIMIT_PROCESSES:
+            return Done.impossible("platform", "this platform cannot limit what a script uses")
         by_alert = self._settings.by_alert
         name = by_alert.get(alert.alert_type, by_alert.get("*", ""))
         if not name:

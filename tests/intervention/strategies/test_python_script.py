@@ -13,6 +13,7 @@ from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.sandbox import ScriptOutcome
 from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot
+from debbie_otel.intervention.strategies import python_script
 from debbie_otel.intervention.strategies.python_script import BUILT_IN, ScriptStrategy, find_script
 from debbie_otel.session.session import Session
 from tests.intervention.told import Told, alert, gone
@@ -259,3 +260,9 @@ async def test_a_finding_that_is_too_large_is_not_recorded(tmp_path: Path) -> No
     settings = ScriptSettings(directory=tmp_path, by_alert={"*": "mine"})
     done = await ScriptStrategy(settings, lambda found, _: gone(found))(alert(), None)
     assert done.evidence["findings"] == [{"text": "short"}]
+
+
+async def test_where_nothing_bounds_a_script_none_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_script, "CAN_LIMIT_PROCESSES", False)
+    done = await ScriptStrategy(ScriptSettings(), never)(alert(), None)
+    assert (done.kind, done.reason) == ("impossible", "platform")
