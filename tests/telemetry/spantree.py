@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,6 +19,22 @@ from debbie_otel.telemetry.recorder import Recorder
 from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
 from debbie_otel.telemetry.traces import Traces
 from tests.play import Play
+
+SESSION = """
+    >> {"jsonrpc":"2.0","id":1,"method":"startSession","params":{"userId":"u"}}
+    << {"jsonrpc":"2.0","id":1,"result":{"sessionId":"s1","status":1}}
+"""
+TURN = """
+    >> {"jsonrpc":"2.0","id":2,"method":"sendUserMessage","params":{"sessionId":"s1","message":"list"}}
+    +1
+    << {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"o"}}
+    +0.5
+    << {"method":"StreamingUpdate","params":{"sessionId":"s1","content":"ok"}}
+    << {"method":"ChannelMessageNotification","params":{"metadata":{"sessionId":"s1"}}}
+    >> {"jsonrpc":"2.0","id":3,"method":"echo","params":{}}
+    << {"jsonrpc":"2.0","id":3,"result":{}}
+    << {"jsonrpc":"2.0","id":2,"result":{"ai_response":"ok","tool_calls":[{"id":"c1","function":{"name":"ls","arguments":"{}"}}]}}
+"""
 
 
 class CountingIds(IdGenerator):
@@ -123,3 +140,7 @@ def tree(spans: list[ReadableSpan]) -> list[str]:
     for root in roots:
         add(root, 0)
     return lines
+
+
+def attributes(recorded: Recorded, name: str) -> dict[str, Any]:
+    return dict(recorded.named(name).attributes or {})

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
 from debbie_otel.session.model import Call, SessionInfo, TraceContext
-from debbie_otel.telemetry.connection_spans import ConnectionFacts, ConnectionSpans, RecorderOptions
+from debbie_otel.telemetry.connection_spans import (
+    ConnectionFacts,
+    ConnectionSpans,
+    RecorderOptions,
+    span_context,
+)
 from debbie_otel.telemetry.spans import OpenSpan, SpanWriter
 from debbie_otel.telemetry.traces import Traces
 from debbie_otel.wire.direction import MessageDirection
-from tests.telemetry.spantree import CountingIds
+from tests.play import Play
+from tests.telemetry.spantree import CountingIds, Recorded
 
 
 def stage(ended: list[OpenSpan], **facts: Any) -> ConnectionSpans:
@@ -120,3 +126,29 @@ def test_the_parent_is_what_the_caller_sent_else_the_handshakes() -> None:
     assert by_word is not None
     assert (by_default.span_id, by_word.span_id) == (0xBB, 0xDD)
     assert spans.parent(TraceContext("nonsense"), None) == by_default
+
+
+def test_the_callers_trace_goes_on() -> None:
+    trace_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    recorded = Recorded(Play("mcp"), sampler=DEFAULT_ON, mcp=True)
+    for flags in ("01", "03"):
+        recorded.play(
+            f'>> {{"id":1,"method":"ping","params":{{"_meta":{{"traceparent":"00-{trace_id}-{parent_id}-{flags}"}}}}}}\n'
+            '<< {"id":1,"result":{}}'
+        )
+    calls = [span for span in recorded.spans if span.name == "ping"]
+    assert len(calls) == 2
+    for call in calls:
+        assert call.parent is not None
+        assert format(call.context.trace_id, "032x") == trace_id
+        assert format(call.parent.span_id, "016x") == parent_id
+    recorded.play(
+        f'>> {{"id":2,"method":"unsampled","params":{{"_meta":{{"traceparent":"00-{trace_id}-{parent_id}-00"}}}}}}\n'
+        '<< {"id":2,"result":{}}'
+    )
+    assert not [span for span in recorded.spans if span.name == "unsampled"]
+
+
+def test_a_trace_context_that_is_none_is_left_alone() -> None:
+    for text in ("", "00-0-0-01", "garbage", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"):
+        assert span_context(TraceContext(text)) is None

@@ -7,12 +7,8 @@ import gc
 from debbie_otel.session.model import SessionInfo
 from debbie_otel.telemetry.traces import Companions
 from tests.play import Play
-from tests.telemetry.spantree import Recorded
+from tests.telemetry.spantree import SESSION, Recorded
 
-START = """
-    >> {"jsonrpc":"2.0","id":1,"method":"startSession","params":{"userId":"u"}}
-    << {"jsonrpc":"2.0","id":1,"result":{"sessionId":"s1","status":1}}
-"""
 MCP_CALL = """
     >> {"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"t","_meta":{"progressToken":%d}}}
     << {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%d,"progress":1}}
@@ -68,7 +64,7 @@ def test_calls_that_have_ended_leave_nothing() -> None:
 
 def test_turns_leave_nothing_but_what_the_session_remembers() -> None:
     recorded = Recorded(Play())
-    recorded.play(START)
+    recorded.play(SESSION)
     for number in range(2, 300):
         recorded.play(
             f'>> {{"jsonrpc":"2.0","id":{number},"method":"sendUserMessage","params":{{"sessionId":"s1","message":"x"}}}}\n'
