@@ -102,7 +102,7 @@ def turn_answered(
     if rule.until == "notification" and outcome is Outcome.COMPLETED and fields is not None:
         turn_id = fields.text(rule.id)
         if call.opens_turn and turn is not None:
-            turn.id = turn.id or turn_id
+            session.name_turn(turn, turn_id)
         elif turn_id is not None and not session.knows_turn(turn_id):
             # The session was busy when the request came, yet this is another turn.
             session.open_turn(ended_ns, call.method, call.direction, out, turn_id=turn_id)

@@ -90,8 +90,11 @@ class Session:
         self.past: deque[Turn] = deque(maxlen=MAX_PAST_TURNS)
         self.repeatable: set[str] = set()
         self._turns: list[Turn] = []
+        self._turns_by_id: dict[str, Turn] = {}  # the open ones, like those without
+        self._turns_without_id: dict[int, Turn] = {}
         self._past_turns: OrderedDict[str, Turn] = OrderedDict()
         self._tools: OrderedDict[str, Tool] = OrderedDict()
+        self._tools_of_turn: dict[Turn, dict[str, None]] = {}
         self._past_tools: OrderedDict[str, None] = OrderedDict()
         self._tokens: tuple[int, int] = (0, 0)
 
@@ -151,11 +154,9 @@ class Session:
         that one.
         """
         if turn_id is not None:
-            for turn in self._turns:
-                if turn.id == turn_id:
-                    return turn
-            if turn_id in self._past_turns:
-                return self._past_turns[turn_id]
+            known = self._turns_by_id.get(turn_id) or self._past_turns.get(turn_id)
+            if known is not None:
+                return known
         return self._turns[0] if self._turns else None
 
     def open_turn(
@@ -186,6 +187,10 @@ class Session:
             input=None if text is None else text[:MAX_CONTENT],
         )
         self._turns.append(turn)
+        if turn_id is None:
+            self._turns_without_id[turn.number] = turn
+        else:
+            self._turns_by_id.setdefault(turn_id, turn)
         out.append(TurnStarted(self.info, time_ns, turn))
         return turn
 
@@ -193,17 +198,23 @@ class Session:
         self, turn_id: str, time_ns: int, method: str, direction: MessageDirection, out: list[Event]
     ) -> Turn:
         """Record that the server began a turn: a known one that had no id so far, or a new one."""
-        known = next((turn for turn in self._turns if turn.id == turn_id), None)
-        known = known or self._past_turns.get(turn_id)
+        known = self._turns_by_id.get(turn_id) or self._past_turns.get(turn_id)
         if known is None:
-            known = next((turn for turn in self._turns if turn.id is None), None)
+            known = next(iter(self._turns_without_id.values()), None)
             if known is not None:
-                known.id = turn_id
+                self.name_turn(known, turn_id)
         return known or self.open_turn(time_ns, method, direction, out, turn_id=turn_id)
+
+    def name_turn(self, turn: Turn, turn_id: str | None) -> None:
+        """Give an open turn its id, if it has none yet."""
+        if turn.id is None and turn_id is not None:
+            turn.id = turn_id
+            if self._turns_without_id.pop(turn.number, None) is not None:
+                self._turns_by_id.setdefault(turn_id, turn)
 
     def open_turn_of(self, turn_id: str) -> Turn | None:
         """Return the open turn of exactly that id."""
-        return next((turn for turn in self._turns if turn.id == turn_id), None)
+        return self._turns_by_id.get(turn_id)
 
     def knows_turn(self, turn_id: str) -> bool:
         """Whether that turn is open, or has ended not long ago."""
@@ -224,7 +235,7 @@ class Session:
             return
         # A cancelled turn cancels its tools; any other end cuts them off.
         left = Outcome.CANCELLED if outcome is Outcome.CANCELLED else Outcome.ABORTED
-        for key in [key for key, tool in self._tools.items() if tool.turn is turn]:
+        for key in list(self._tools_of_turn.get(turn, ())):
             self._finish_tool(key, time_ns, left, "turn_ended", out)
         self.streams.end_all(time_ns, out, turn)
         turn.ended_ns = time_ns
@@ -232,6 +243,9 @@ class Session:
         turn.error_type = error_type
         turn.error_message = error_message
         self._turns.remove(turn)
+        self._turns_without_id.pop(turn.number, None)
+        if turn.id is not None and self._turns_by_id.get(turn.id) is turn:
+            del self._turns_by_id[turn.id]
         if self.past:
             _shorten(self.past[-1])  # only of the last turn the whole text is needed
         self.past.append(turn)
@@ -254,6 +268,8 @@ class Session:
             if len(self._tools) >= MAX_OPEN:
                 self._finish_tool(next(iter(self._tools)), time_ns, Outcome.ABORTED, "evicted", out)
             self._tools[key] = tool
+            if tool.turn is not None:
+                self._tools_of_turn.setdefault(tool.turn, {})[key] = None
             self.streams.end_all_but_output(time_ns, out)
             out.append(ToolStarted(self.info, time_ns, tool))
         elif report.arguments is not None:
@@ -298,6 +314,11 @@ class Session:
         self, key: str, time_ns: int, outcome: Outcome, error_type: str | None, out: list[Event]
     ) -> None:
         tool = self._tools.pop(key)
+        if tool.turn is not None:
+            of_turn = self._tools_of_turn[tool.turn]
+            del of_turn[key]
+            if not of_turn:
+                del self._tools_of_turn[tool.turn]
         if tool.id is not None:
             _remember(self._past_tools, key, None)
         tool.ended_ns = time_ns

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import msgspec
 
 from debbie_otel.session.events import Event, StreamAdvanced, StreamEnded
 from debbie_otel.session.message import InterceptedMessage
 from debbie_otel.session.model import MAX_CONTENT, SessionInfo, Stream, Turn
 
 
+class _Open(msgspec.Struct, eq=False):
+    """An open stream; `told` is the length of its text so far where chunks repeat that."""
+
+    key: tuple[str, str, str]
+    stream: Stream
+    told: int = 0
+
+
 class Streams:
-    """The open streams of one session: at most one kind at a time for each connection."""
+    """The open streams of one session: one at a time for each connection."""
 
     def __init__(self, info: SessionInfo) -> None:
         self._info = info
-        self._open: OrderedDict[tuple[str, str, str], Stream] = OrderedDict()
-        self._totals: dict[tuple[str, str, str], int] = {}
+        self._open: dict[str, _Open] = {}
 
     def advance(
         self,
@@ -41,14 +48,14 @@ class Streams:
 
         """
         time_ns, kind = message.time_ns, key[1]
-        stream = self._open.get(key)
-        if stream is not None and turn is not None and stream.turn is not turn:
-            self._end(key, time_ns, out)
-            stream = None
-        if stream is None:
-            for other in [other for other in self._open if other[0] == key[0]]:
-                self._end(other, time_ns, out)
-            stream = self._open[key] = Stream(
+        run = self._open.get(key[0])
+        if run is not None and (
+            run.key != key or (turn is not None and run.stream.turn is not turn)
+        ):
+            self._end(key[0], time_ns, out)
+            run = None
+        if run is None:
+            begun = Stream(
                 session=self._info,
                 method=message.method or "",
                 kind=kind,
@@ -58,42 +65,44 @@ class Streams:
                 turn=turn,
                 since_ns=None if turn is None else turn.started_ns,
             )
+            run = self._open[key[0]] = _Open(key, begun)
+        stream = run.stream
         stream.count += 1
         stream.bytes += message.size
         stream.longest_gap_ns = max(stream.longest_gap_ns, time_ns - stream.last_ns)
         stream.last_ns = time_ns
         if total:
-            seen = self._totals.get(key, 0)
-            self._totals[key] = len(text)
-            text = text[seen:] if len(text) >= seen else text  # shorter: the text began anew
+            told, run.told = run.told, len(text)
+            text = text[told:] if len(text) >= told else text  # shorter: the text began anew
         if kind == "message" and turn is not None and len(turn.output or "") < MAX_CONTENT:
             turn.output = ((turn.output or "") + text)[:MAX_CONTENT]
         out.append(StreamAdvanced(self._info, time_ns, stream, text))
         if final:
-            self._end(key, time_ns, out)
+            self._end(key[0], time_ns, out)
 
     def end_item(self, item: str, time_ns: int, out: list[Event]) -> None:
         """End the streams whose own key is `item`."""
-        for key in [key for key in self._open if key[2] == item]:
-            self._end(key, time_ns, out)
+        for connection in [name for name, run in self._open.items() if run.key[2] == item]:
+            self._end(connection, time_ns, out)
 
     def end_connection(self, connection: str, time_ns: int, out: list[Event]) -> None:
-        """End the streams of a connection that is gone."""
-        for key in [key for key in self._open if key[0] == connection]:
-            self._end(key, time_ns, out)
+        """End the stream of a connection that is gone."""
+        if connection in self._open:
+            self._end(connection, time_ns, out)
 
     def end_all_but_output(self, time_ns: int, out: list[Event]) -> None:
         """End the streams that a tool interrupts: all but those of tools' own output."""
-        for key in [key for key, stream in self._open.items() if stream.kind != "output"]:
-            self._end(key, time_ns, out)
+        for connection in [name for name, run in self._open.items() if run.stream.kind != "output"]:
+            self._end(connection, time_ns, out)
 
     def end_all(self, time_ns: int, out: list[Event], turn: Turn | None = None) -> None:
         """End the streams of a turn; of all turns without one."""
-        for key in [key for key, s in self._open.items() if turn is None or s.turn is turn]:
-            self._end(key, time_ns, out)
+        for connection in [
+            name for name, run in self._open.items() if turn is None or run.stream.turn is turn
+        ]:
+            self._end(connection, time_ns, out)
 
-    def _end(self, key: tuple[str, str, str], time_ns: int, out: list[Event]) -> None:
-        stream = self._open.pop(key)
-        self._totals.pop(key, None)
+    def _end(self, connection: str, time_ns: int, out: list[Event]) -> None:
+        stream = self._open.pop(connection).stream
         stream.ended_ns = time_ns
         out.append(StreamEnded(self._info, time_ns, stream))

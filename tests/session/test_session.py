@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from debbie_otel.session import events as ev
 from tests.play import Play
+from tests.session.cost import lines_run
 from tests.session.openings import ACP_START, CODEX_DONE, CODEX_START, START, update
 
 
@@ -136,3 +139,40 @@ def test_codex_usage_is_the_difference_of_totals() -> None:
     usage = '<< {"method":"thread/tokenUsage/updated","params":{"threadId":"T1","turnId":"t1","tokenUsage":{"total":{"inputTokens":%d,"outputTokens":%d}}}}'
     told = [line for n in ((100, 5), (100, 5), (250, 9)) for line in stage.play(usage % n)]
     assert [line for line in told if line.startswith("usage")] == ["usage 100+5", "usage 150+4"]
+
+
+TURN = '<< {"method":"turn/%s","params":{"threadId":"T1","turn":{"id":"t%d","status":"completed"}}}'
+ITEM = (
+    '<< {"method":"item/%s","params":{"threadId":"T1","turnId":"t1",'
+    '"item":{"id":"i%d","type":"commandExecution","status":"completed"}}}'
+)
+CHUNK = (
+    '<< {"method":"item/agentMessage/delta","params":{"threadId":"T1","turnId":"t%d",'
+    '"itemId":"%s","delta":"a"}}'
+)
+
+
+def cost_with(count: int, before: str, step: str) -> int:
+    """Return what a step costs after `count` lines like `before`."""
+    stage = Play("codex")
+    stage.play(CODEX_START)
+    for number in range(2, count + 2):
+        stage.play(before.replace("%d", str(number)))
+    return lines_run(lambda: stage.play(step.replace("%d", str(count + 1))))
+
+
+@pytest.mark.parametrize(
+    ("before", "step"),
+    [
+        (TURN % ("started", 0), CHUNK % (0, "x")),
+        (TURN % ("started", 0), TURN % ("started", 9000)),
+        (TURN % ("started", 0), TURN % ("completed", 0)),
+        (ITEM % ("started", 0), TURN % ("started", 9000)),
+        (ITEM % ("started", 0), ITEM % ("completed", 0)),
+        ("conn C0\n" + CHUNK % (1, "x"), CHUNK % (1, "y")),
+    ],
+)
+def test_a_message_costs_the_same_however_much_is_open(before: str, step: str) -> None:
+    before, step = before.replace("t0", "t%d").replace("i0", "i%d"), step.replace("t0", "t%d")
+    before, step = before.replace("C0", "C%d"), step.replace("i0", "i%d")
+    assert cost_with(200, before, step) <= 1.1 * cost_with(2, before, step)
