@@ -151,8 +151,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
         Raises:
             ChannelError: It cannot be sent.
-            TimeoutError: Nobody took it up.
-            RecoveredFirst: There is no need for it any more.
+            TimeoutError: The server did not take it up.
+            RecoveredFirst: The agent has gone on meanwhile.
 
         """
         if replaces is None and act.method in self.dialect.turn_rules:

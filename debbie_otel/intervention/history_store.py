@@ -294,7 +294,7 @@ def is_corrupt(error: Exception) -> bool:
 def move_aside(path: Path, time_ns: int) -> Path | None:
     """Rename a damaged file with what belongs to it; None if another process has just done so.
 
-    Whoever holds the lock on the damaged file itself looks whether it is still at its path. No
+    Under a lock on the damaged file itself it is looked up whether it is still at its path. No
     connection to it may be open here: its locks would end with ours.
     """
     with locked(path) as current:

@@ -246,7 +246,7 @@ class _AlertCase:
         return refused.final
 
     async def _escalate(self) -> None:
-        """Tell a person, whom the configuration names, and the log in any case."""
+        """Tell the people that the configuration names, and the log in any case."""
         if self.watch.moved is None:
             await self._attempt(InterventionStrategy.ESCALATE)
 

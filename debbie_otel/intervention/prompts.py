@@ -37,7 +37,7 @@ def prompt_for(
     names = (key or alert.alert_type, alert.alert_type, "*")
     templates = next((known[name] for name in names if known.get(name)), PROMPTS["*"])
     facts = _facts(alert)
-    # One pass, so that a fact that looks like a word of ours is not filled in again.
+    # One pass, so that a fact that looks like a placeholder is not filled in again.
     return _WORD.sub(lambda match: facts[match[1]], templates[number % len(templates)])
 
 

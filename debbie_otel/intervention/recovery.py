@@ -3,7 +3,7 @@
 `RecoveryWatch` is pure: events in, evidence out. `verify` and `pause` wait for what it finds.
 
 What Debbie sends, and what a server says only to take that up, is never evidence: not the answer to
-a request of ours, not a cancelled turn, not a notification without content.
+a request of Debbie's, not a cancelled turn, not a notification without content.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class RecoveryWatch:
         ended: Whether the session has ended.
         superseded: Whether the user has spoken since, so that a loop is over, and what runs now is
             none of it.
-        unsure: Set where the agent does something that may be for a turn of ours alone; whoever
-            waits then waits on.
+        unsure: Set where the agent does something that may be for a turn of Debbie's alone: the
+            wait goes on.
         answered: Whether our words were answered beside the turn that hangs.
 
     """
@@ -99,7 +99,7 @@ class RecoveryWatch:
         self.unsure = False
         self.answered = False
         self._hung: Turn | None = None  # what we say, we say beside it
-        self._ours: set[int] = set()  # turns of ours that are open, by identity
+        self._ours: set[int] = set()  # Debbie's turns that are open, by identity
         self._sign = _SIGNS.get(alert.alert_type, _nothing)
         self._good = 0
         self._same = 0
@@ -165,7 +165,7 @@ class RecoveryWatch:
     def _is_of_another(self, event: ev.Event) -> bool:
         """Whether this may be the work of another turn than the one that hangs.
 
-        Where turns have no ids, what is told while a turn of ours is open may be of either.
+        Where turns have no ids, what is told while a turn of Debbie's is open may be of either.
         """
         hung = self._hung
         if hung is None or hung.ended_ns is not None:

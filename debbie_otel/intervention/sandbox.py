@@ -2,7 +2,7 @@
 
 Whatever a script does is a result, never an exception. What it starts ends with it, and the
 folder it ran in is removed. See `scripts/_launch.py` for how limits are kept, and their bounds:
-this guards against mistakes in diagnostic scripts, and is no jail for hostile code.
+this guards against mistakes in diagnostic scripts, and is not a jail for hostile code.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ async def run_sandboxed(
     """Run a script; return what came of it.
 
     It gets an isolated interpreter (`-I -S`: the standard library alone), an environment without
-    any variable of ours, and an empty folder to work in; root's scripts run as `nobody`. If this
-    is cancelled, the script is ended.
+    any variable of Debbie's, and an empty folder to work in; root's scripts run as `nobody`. If
+    this is cancelled, the script is ended.
 
     Args:
         script: A Python file, by its absolute path.

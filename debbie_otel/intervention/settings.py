@@ -199,7 +199,7 @@ class InterventionConfig(_Section, frozen=True, kw_only=True):
     """[interventions]: policy.
 
     Attributes:
-        auto_continue: Whether Debbie acts by herself; if not, what she would have done is recorded
+        auto_continue: Whether Debbie acts by itself; if not, what it would have done is recorded
             as skipped.
         dry_run: Does everything but act: strategies are chosen, counted and recorded as skipped.
         alert_strategy_map: Strategies by alert type, in order; types that are not named have those

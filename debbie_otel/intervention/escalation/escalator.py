@@ -25,7 +25,7 @@ from debbie_otel.intervention.snapshot import SessionSnapshot, clean
 
 MAX_ACTIVE = 1000
 """Alerts that are kept alive at once; beyond, the oldest is no longer told again."""
-MAX_OWED = 1000
+MAX_UNDELIVERED = 1000
 """Messages that wait for receivers that are down; beyond, the oldest is given up."""
 
 _AHEAD = 4
@@ -63,7 +63,7 @@ class _Active(msgspec.Struct, eq=False):
     lock: asyncio.Lock
 
 
-class _Owed(msgspec.Struct, frozen=True):
+class _Message(msgspec.Struct, frozen=True):
     receiver: Receiver
     payload: bytes
     delivery: str
@@ -97,7 +97,7 @@ class Escalator:
         self._sender = Sender(settings, clock)
         self._task: asyncio.Task[None] | None = None
         self._active: OrderedDict[str, _Active] = OrderedDict()
-        self._owed: OrderedDict[tuple[str, str], _Owed] = OrderedDict()
+        self._undelivered: OrderedDict[tuple[str, str], _Message] = OrderedDict()
         self._again = asyncio.Lock()  # held while something is told again
 
     @property
@@ -106,25 +106,25 @@ class Escalator:
         return len(self._active)
 
     @property
-    def owed(self) -> int:
+    def undelivered(self) -> int:
         """Messages that wait for receivers that are down."""
-        return len(self._owed)
+        return len(self._undelivered)
 
     async def start(self) -> None:
         """Get ready."""
-        self._sender.open(self._receivers)
         if self._receivers:
+            await asyncio.to_thread(self._sender.open, self._receivers)  # reads certificates
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._repeat(), name="escalation")
 
     async def stop(self) -> None:
-        """End; what is still owed is lost, and active alerts end by themselves at Alertmanager."""
+        """End; what is undelivered is lost, and active alerts end by themselves at Alertmanager."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._sender.close()
-        if self._owed:
-            _logger.warning("%d escalations could not be delivered", len(self._owed))
+        if self._undelivered:
+            _logger.warning("%d escalations could not be delivered", len(self._undelivered))
 
     # -- what is told ------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Escalator:
         snapshot: SessionSnapshot,
         records: Sequence[InterventionRecord] = (),
     ) -> EscalationOutcome:
-        """Tell everybody of an alert; one that was told before is told to those that missed it.
+        """Tell all receivers of an alert; one that was told before is told to those that missed it.
 
         Args:
             alert: What is wrong.
@@ -143,12 +143,12 @@ class Escalator:
 
         Returns:
             When each receiver has it, or has been tried often enough. An alert that has ended by
-            what was tried, and not because the agent went on, is told once; of its end nobody is,
+            what was tried, and not because the agent went on, is told once; its end is not told,
             and at an Alertmanager it ends by itself.
 
         """
         active = self._begin(alert, snapshot, records)
-        if alert.resolved_ns is not None:  # nobody will say so later
+        if alert.resolved_ns is not None:  # its end will not be told later
             del self._active[webhook.alert_id(alert)]
         async with active.lock:
             now_ns = self._clock()
@@ -157,12 +157,12 @@ class Escalator:
             missing = [r for r in self._receivers if r.name not in active.told]
             outcome = await self._tell(active, missing, manager, hook, "alert")
             earlier = [
-                r.name for r in self._receivers if r not in missing and not self._owes(r, alert)
+                r.name for r in self._receivers if r not in missing and not self._keeps(r, alert)
             ]
             return msgspec.structs.replace(outcome, delivered=(*outcome.delivered, *earlier))
 
     async def resolve(self, alert: AnomalyAlert) -> EscalationOutcome:
-        """Tell everybody who was told of an alert that it is over; nobody else."""
+        """Tell the receivers that were told of an alert, and only them, that it is over."""
         active = self._active.pop(webhook.alert_id(alert), None)
         if active is None:
             return EscalationOutcome(())
@@ -205,7 +205,7 @@ class Escalator:
         event: Literal["alert", "resolved"],
     ) -> EscalationOutcome:
         delivery = f"{webhook.alert_id(active.alert)}-{event}"
-        messages = [_Owed(r, hook if r.kind == "webhook" else manager, delivery) for r in to]
+        messages = [_Message(r, hook if r.kind == "webhook" else manager, delivery) for r in to]
         results = await asyncio.gather(*(self._send(m, active.alert) for m in messages))
         failed = []
         for message, result in zip(messages, results, strict=True):
@@ -218,14 +218,14 @@ class Escalator:
             if result.again:
                 active.told.add(name)  # it will be; and then of the end as well
                 if message.receiver.kind == "webhook" or event == "resolved":
-                    self._owe(message)  # an Alertmanager is told again of what is active anyway
+                    self._keep(message)  # an Alertmanager is told again of what is active anyway
         missed = {failure.receiver for failure in failed}
         delivered = tuple(r.name for r in to if r.name not in missed)
         return EscalationOutcome(("log", *delivered), tuple(failed))
 
-    async def _send(self, message: _Owed, alert: AnomalyAlert) -> Delivery:
-        if self._owes(message.receiver, alert):
-            return Delivery("waits for what is owed before", again=True)
+    async def _send(self, message: _Message, alert: AnomalyAlert) -> Delivery:
+        if self._keeps(message.receiver, alert):
+            return Delivery("waits for an earlier message", again=True)
         return await self._sender.send(message.receiver, message.payload, message.delivery)
 
     def _alerts(self, active: Iterable[_Active], now_ns: int, ends_ns: int | None = None) -> bytes:
@@ -239,33 +239,33 @@ class Escalator:
 
     # -- what is told again ------------------------------------------------------------------
 
-    def _owe(self, message: _Owed) -> None:
-        if len(self._owed) >= MAX_OWED:
-            self._owed.popitem(last=False)
-        self._owed[message.receiver.name, message.delivery] = message
+    def _keep(self, message: _Message) -> None:
+        if len(self._undelivered) >= MAX_UNDELIVERED:
+            self._undelivered.popitem(last=False)
+        self._undelivered[message.receiver.name, message.delivery] = message
 
-    def _owes(self, receiver: Receiver, alert: AnomalyAlert) -> bool:
-        return (receiver.name, f"{webhook.alert_id(alert)}-alert") in self._owed
+    def _keeps(self, receiver: Receiver, alert: AnomalyAlert) -> bool:
+        return (receiver.name, f"{webhook.alert_id(alert)}-alert") in self._undelivered
 
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(self._settings.repeat)
             with self._guard("escalation"):
-                await self._pay()
+                await self._deliver_again()
                 await self._keep_alive()
 
-    async def _pay(self) -> None:
-        """Try again to deliver what is owed, in order, until a receiver fails again."""
+    async def _deliver_again(self) -> None:
+        """Try again to deliver what was not, in order, until a receiver fails again."""
         down: set[str] = set()
-        for key, message in list(self._owed.items()):
-            if message.receiver.name in down or key not in self._owed:
+        for key, message in list(self._undelivered.items()):
+            if message.receiver.name in down or key not in self._undelivered:
                 continue
             async with self._again:
                 result = await self._sender.send_once(
                     message.receiver, message.payload, message.delivery
                 )
             if result.error is None or not result.again:
-                self._owed.pop(key, None)
+                self._undelivered.pop(key, None)
             else:
                 down.add(message.receiver.name)
 

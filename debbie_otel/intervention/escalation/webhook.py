@@ -68,7 +68,7 @@ def body(
 def signature(secret: bytes, timestamp: str, payload: bytes) -> str:
     """Return `sha256=HEX`: HMAC-SHA256 of the timestamp's header, a dot, and the body.
 
-    With the time in it, what was once sent cannot be sent again later by somebody else.
+    With the time in it, what was once sent cannot be sent again later by an attacker.
     """
     digest = hmac.new(secret, timestamp.encode() + b"." + payload, sha256)
     return f"sha256={digest.hexdigest()}"

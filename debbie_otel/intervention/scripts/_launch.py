@@ -6,7 +6,8 @@ and ends all of it when the script ends, on SIGTERM, and when its own parent is 
 Debbie's own process runs between fork and exec that way.
 
 Root is exempt from RLIMIT_NPROC, and counting from outside is too slow for a fork bomb: a script of
-root's therefore runs as `nobody`. All this guards against mistakes; it is no jail for hostile code.
+root's therefore runs as `nobody`. All this guards against mistakes; it is not a jail for hostile
+code.
 
 LIMITS is a JSON object: cpu_time (s), memory (bytes of address space), file_size (bytes),
 open_files, processes. Exit codes beyond the script's own: those of `LIMIT_CODES` for a limit that

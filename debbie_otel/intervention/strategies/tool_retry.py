@@ -96,7 +96,7 @@ class ToolRetrier:
     def observe(self, event: ev.Event) -> None:
         """Take in the start or the end of a tool, at once and on whatever thread.
 
-        Whoever waits for its answer may get it as soon as this returns.
+        The client may get its answer as soon as this returns.
         """
         match event:
             case ev.ToolStarted(tool=tool):
@@ -303,7 +303,7 @@ def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:
 
 
 def _take_back(request: Request, held: _Held) -> None:
-    """Cancel a repetition that nobody waits for any more, where the dialect has a way."""
+    """Cancel a repetition whose answer is not needed any more, where the dialect has a way."""
     for act in held.reach.connection.dialect.document.cancel:
         if act.each == "call" and act.kind == "notification" and act.channel == "same":
             with contextlib.suppress(ChannelError, KeyError):
@@ -314,7 +314,7 @@ def _take_back(request: Request, held: _Held) -> None:
 
 
 def _alert_of(tool: Tool, now_ns: int) -> AnomalyAlert:
-    """Return what is said of a failed call; it is no alert that fires for others."""
+    """Return an alert for a failed call, for its records; it is never published."""
     return AnomalyAlert(
         alert_type=ALERT_TYPE,
         severity="low",

@@ -57,7 +57,7 @@ async def test_what_may_pass_is_tried_again(fault: Any) -> None:
 async def test_what_will_not_pass_is_not_tried_again(answer: Any) -> None:
     async with receiving(answer) as receiver, escalating(hook(receiver)) as escalator:
         (failed,) = (await tell(escalator, alert())).failed
-        assert escalator.owed == 0
+        assert escalator.undelivered == 0
         assert (await escalator.resolve(alert())).delivered == ("log",)  # whom nobody told
     assert failed.reason == f"HTTP {307 if answer == 'redirect' else answer}"
     assert [got.target for got in receiver.got] == ["/hook"]

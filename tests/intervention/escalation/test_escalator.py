@@ -51,7 +51,7 @@ async def test_nobody_listens() -> None:
     async with escalating(nobody, attempts=2) as escalator:
         (failed,) = (await tell(escalator, alert())).failed
         assert failed.reason == "unreachable"
-        assert escalator.owed == 1
+        assert escalator.undelivered == 1
 
 
 async def test_what_could_not_be_told_is_told_later_and_in_order() -> None:
@@ -62,10 +62,10 @@ async def test_what_could_not_be_told_is_told_later_and_in_order() -> None:
     ):
         assert len((await tell(escalator, stall)).failed) == 1
         (failed,) = (await escalator.resolve(stall)).failed
-        assert failed.reason == "waits for what is owed before"
+        assert failed.reason == "waits for an earlier message"
         await receiver.wait(5)
         async with asyncio.timeout(5):
-            while escalator.owed:  # noqa: ASYNC110 - until the answer has come back
+            while escalator.undelivered:  # noqa: ASYNC110 - until the answer has come back
                 await asyncio.sleep(0.01)
     assert receiver.events == ["alert", "alert", "alert", "alert", "resolved"]
 
