@@ -16,7 +16,7 @@ LOWEST_TESTS := app cli demo detection integration integrations intervention rep
 BUILD_TOOLS := hatchling editables
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lowest lint types bench eval faults peers stack dashboards pictures clean
+.PHONY: help demo test lowest lint types bench eval faults harmless peers stack dashboards pictures clean
 
 help:
 	@echo "make demo    a scripted agent, Debbie before it, and what she saw"
@@ -29,6 +29,8 @@ help:
 	@echo "             draws them after a demo, with a real collector and Prometheus, into docs/"
 	@echo "make faults  agents that get stuck in every known way, and what Debbie does about it;"
 	@echo "             and healthy ones, about which she does nothing"
+	@echo "make harmless   healthy sessions of minutes and hours, recorded and made, played live:"
+	@echo "             nothing is done to them"
 	@echo "make bench   what Debbie costs, beside a bare relay and nginx"
 	@echo "make clean   removes the virtual environment and caches"
 
@@ -38,10 +40,10 @@ demo: $(VENV)/.base
 # Without the stack's programs, which `make stack` installs, and without `make faults`, which takes
 # as long as agents need to get stuck and going again. .ci/run runs all of them.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not stack and not faults"
+	$(BIN)/python -m pytest -q -m "not stack and not faults and not harmless"
 
 lowest: $(LOWEST)/.test
-	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not stack and not faults" \
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -m "not stack and not faults and not harmless" \
 		$(addprefix tests/,$(LOWEST_TESTS))
 
 lint: $(VENV)/.dev
@@ -57,6 +59,9 @@ eval: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.suite
 	$(BIN)/python -m pytest -q tests/faults/test_healthy.py
+
+harmless: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m harmless tests/harmless
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.bench

@@ -86,6 +86,7 @@ def demo_config(config: Config, upstream: str, speed: float) -> Config:
             detection,
             check_interval=detection.check_interval / speed,
             stall_threshold=detection.stall_threshold / speed,
+            silence=None,
             cooldown=detection.cooldown / speed,
         ),
         interventions=msgspec.structs.replace(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from math import inf
 
 from debbie_otel.detection.long_commands import LongCommands
 from debbie_otel.detection.readings import Reading
@@ -25,7 +27,9 @@ class Owed:
 
     Attributes:
         progress_ns: When the agent last moved, or began to owe again.
-        told_ns: When it last said something of its own.
+        told_ns: When it last said something of its own,
+        words_ns: when that was words, and
+        tool_ended_ns: when a tool last ended.
         calls, turns, tools: Those that are open, by identity.
         unfinished: The last turn, where it ended mid-task.
 
@@ -39,8 +43,12 @@ class Owed:
         self.unfinished: Turn | None = None
         self.calls: dict[int, Call] = {}
         self._left_out = 0
+        self.words_ns = self.tool_ended_ns = -1
+        self._settings = settings
         self._long = LongCommands(settings.long_commands)
         self._stall_ns = settings.stall_threshold * 1e9
+        silence = settings.silence
+        self._sub_agent = re.compile(silence.sub_agents if silence else "(?!)", re.IGNORECASE)
 
     def call_started(self, call: Call) -> None:
         """Note a call that has begun."""
@@ -104,7 +112,27 @@ class Owed:
             assert self.unfinished is not None
             subject, why = self.unfinished.method, f": turn {self.unfinished.number} ended mid-task"
         seconds = (now_ns - since) / 1e9
-        yield Reading(metric, seconds, subject, since, f"Session stalled for {seconds:.0f}s{why}")
+        text = f"Session stalled for {seconds:.0f}s{why}"
+        yield Reading(metric, seconds, subject, since, text, self._patience(tools, turns))
+
+    def _patience(self, tools: list[Tool], turns: list[Turn]) -> float:
+        """Return for how many seconds silence is no alarm, by what is owed."""
+        settings, marks = self._settings, self._settings.silence
+        if marks is None:
+            long = any(tool in self._long for tool in tools)
+            return settings.long_tool_threshold if long else settings.stall_threshold
+        if tools:
+            if any(self._sub_agent.match(tool.name) for tool in tools):
+                return marks.sub_agent
+            return marks.tool
+        if turns:
+            latest = max(turn.started_ns for turn in turns)
+            if self.tool_ended_ns >= max(self.words_ns, latest):
+                return marks.after_tool
+            return marks.between_tokens if self.words_ns >= latest else marks.first_token
+        if self.unfinished is not None:
+            return marks.mid_task or settings.stall_threshold
+        return inf  # a request outside of turns: `request_timeout` is about it
 
     def oldest_call(self, now_ns: int) -> Iterator[Reading]:
         """Yield the age of the oldest call outside a turn."""
@@ -113,13 +141,17 @@ class Owed:
             call
             for call in self.open_calls()
             if not (call.opens_turn or call.waits_for_user or call.direction is AGENT)
-            and not (call.tool is not None and (speaking or call.tool in self._long))
+            and not (call.tool is not None and (speaking or self._is_patient_with(call.tool)))
         ]
         if waiting:
             oldest = min(waiting, key=lambda call: call.started_ns)
             age = (now_ns - oldest.started_ns) / 1e9
             text = f"{oldest.method} has been open for {age:.0f}s"
             yield Reading("call.age", age, oldest.method, oldest.started_ns, text)
+
+    def _is_patient_with(self, tool: Tool) -> bool:
+        """Whether the silence of a running tool is judged by a mark of its own."""
+        return self._settings.silence is not None or tool in self._long
 
     def turn_budgets(self, now_ns: int) -> Iterator[Reading]:
         """Yield steps, tokens and age of each open turn."""

@@ -21,19 +21,33 @@ from debbie_otel.detection.settings import CONTROL, SEVERITIES, DetectionSetting
 
 
 class Threshold(msgspec.Struct, frozen=True):
-    """A control metric that must not exceed a value."""
+    """A control metric that must not exceed a value.
+
+    Attributes:
+        metric: Its short name.
+        alert_type: What it is then.
+        above: The value; the least one where
+        own_limit: each point says what is too much of it.
+        per_subject: Whether each subject is judged by itself.
+
+    """
 
     metric: str
     alert_type: str
     above: float
     per_subject: bool = False
+    own_limit: bool = False
 
 
 def thresholds(settings: DetectionSettings) -> dict[str, Threshold]:
     """Return the built-in rules, by the name of the metric that they watch."""
+    shortest = settings.stall_threshold
+    if (marks := settings.silence) is not None:
+        table = (marks.first_token, marks.between_tokens, marks.after_tool, marks.tool)
+        shortest = min(marks.mid_task or settings.stall_threshold, marks.sub_agent, *table)
     rules = [
-        Threshold("silence", "session_stall", settings.stall_threshold),
-        Threshold("silence.long", "session_stall", settings.long_tool_threshold),
+        Threshold("silence", "session_stall", shortest, own_limit=True),
+        Threshold("silence.long", "session_stall", shortest, own_limit=True),
         Threshold("response.ratio", "slow_response", settings.slow_factor, per_subject=True),
         Threshold("error.ratio", "high_error_rate", settings.error_rate),
         Threshold("loop.count", "tool_loop", 1),  # each kind of loop has a limit of its own
@@ -76,6 +90,8 @@ def exceeded(
         if rule is None or point.value < rule.above:
             continue
         attributes = point.attributes
+        if rule.own_limit and point.value < float(attributes[control.LIMIT]):
+            continue
         subject = str(attributes.get(control.SUBJECT, ""))
         key = (
             str(attributes[semconv.SESSION_ID]),

@@ -54,13 +54,46 @@ LONG_COMMANDS = (
 """Commands that are silent for minutes when all is well."""
 
 
+SUB_AGENTS = r"(\w+_)?(sub_?)?(task|agent)s?\b|spawn\w*|collab\w*|delegate\w*|think\b"
+"""Names of tools that are agents of their own. ACP has kinds in place of names: `think`."""
+
+
+class SilenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[detection.silence]: how long silence may last, by what the session owes.
+
+    The defaults are what products settled on after years of false alarms: thinking, builds and
+    sub-agents are silent for minutes when all is well.
+
+    Attributes:
+        mid_task: Seconds after a turn that ended with tools called and no answer; by default
+            `stall_threshold`.
+        first_token: After the beginning of a turn that has said nothing yet.
+        between_tokens: After words in a turn that is open.
+        after_tool: After the end of a tool in a turn that is open.
+        tool: While a tool runs.
+        sub_agent: While a tool runs whose name matches
+        sub_agents: this regular expression, in any case.
+
+    """
+
+    mid_task: Seconds | None = None
+    first_token: Seconds = 300.0
+    between_tokens: Seconds = 120.0
+    after_tool: Seconds = 120.0
+    tool: Seconds = 600.0
+    sub_agent: Seconds = 1800.0
+    sub_agents: str = SUB_AGENTS
+
+
 class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When something is wrong.
 
     Attributes:
         enabled: Whether Debbie looks for anomalies at all.
         check_interval: Seconds between two looks.
-        stall_threshold: Seconds of silence of a session that owes something.
+        stall_threshold: Seconds of silence of a session whose turn ended mid-task, and
+        silence: of one that owes something else. A file that sets the first alone means it for
+            every silence (None).
         long_tool_threshold: The same while a tool runs that is slow by nature, and
         long_commands: a regular expression on the beginnings of commands (or the names of tools)
             that are.
@@ -87,6 +120,7 @@ class DetectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     enabled: bool = True
     check_interval: Seconds = 5.0
     stall_threshold: Seconds = 30.0
+    silence: SilenceSettings | None = SilenceSettings()
     long_tool_threshold: Seconds = 600.0
     long_commands: str = LONG_COMMANDS
     slow_factor: Factor = 2.0

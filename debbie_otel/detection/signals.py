@@ -142,6 +142,7 @@ class SessionVitals:
     def stream_advanced(self, event: ev.StreamAdvanced) -> bool:
         """Note what the agent says."""
         self._owed.told(event.time_ns, event.stream.turn)
+        self._owed.words_ns = event.time_ns
         if event.stream.kind != "message":
             return False
         return self._found(self.loops.text(event.text, event.time_ns))
@@ -158,6 +159,7 @@ class SessionVitals:
         if tool.injected:
             return False
         self._owed.tools.pop(id(tool), None)
+        self._owed.tool_ended_ns = now_ns
         found = self._found(self.loops.tool_ended(tool))
         if tool.outcome in (Outcome.COMPLETED, Outcome.FAILED):
             error = tool.error_type or "error" if tool.outcome is Outcome.FAILED else None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from debbie_otel.app.config import Config, config_of
+from debbie_otel.app.config import config_of
 from debbie_otel.app.recording import RecordedMessage
 from debbie_otel.cli.main import main
 from debbie_otel.cli.replay import judge
@@ -62,7 +62,7 @@ def test_time_that_runs_backwards_stands_still(tmp_path: Path) -> None:
         RecordedMessage(t, "1", MessageDirection.CLIENT_TO_SERVER, call % n)
         for n, t in enumerate((5.0, 1.0, 40.0))
     ]
-    transitions = judge(messages, Config(), end=50.0)
+    transitions = judge(messages, config_of({"detection": {"stall_threshold": 30}}), end=50.0)
     assert next((t.event, t.time_ns / 1e9) for t in transitions) == ("alert", 35.0)
 
 
@@ -70,6 +70,7 @@ def test_the_rules_of_the_user_hold_in_a_replay() -> None:
     rule = {"name": "my_silence", "metric": "debbie.control.silence", "above": 5}
     started = b'{"id":1,"method":"m"}'
     messages = [RecordedMessage(0.0, "1", MessageDirection.CLIENT_TO_SERVER, started)]
-    transitions = judge(messages, config_of({"rules": [rule]}, {}), end=60.0)
+    given = {"rules": [rule], "detection": {"stall_threshold": 30}}
+    transitions = judge(messages, config_of(given, {}), end=60.0)
     fired = [seen.alert.alert_type for seen in transitions if seen.event == "alert"]
     assert fired == ["my_silence", "session_stall"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from debbie_otel.app.config import Config
+from debbie_otel.app.config import config_of
 from debbie_otel.app.recording import RecordedMessage
-from tests.corpus.case import AlertSeen
+from tests.corpus.case import DEFAULTS, AlertSeen
+
+_ONE_THRESHOLD = config_of({"detection": {"stall_threshold": DEFAULTS.stall}})
+"""The corpus is labelled for one threshold of every silence."""
 
 
 def debbie(messages: Sequence[RecordedMessage], end: float) -> list[AlertSeen]:
@@ -21,6 +24,6 @@ def debbie(messages: Sequence[RecordedMessage], end: float) -> list[AlertSeen]:
             severity=transition.alert.severity,
             message=transition.alert.message,
         )
-        for transition in judge(messages, Config(), end=end)
+        for transition in judge(messages, _ONE_THRESHOLD, end=end)
         if transition.event == "alert"
     ]

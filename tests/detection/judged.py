@@ -21,6 +21,9 @@ class Judged(Play):
     ) -> None:
         super().__init__(dialect)
         self.transitions: list[Transition] = []
+        # One threshold for every silence, as where a file sets it; what is owed is judged in
+        # test_silence.py.
+        settings.setdefault("silence", None)
         self.detector = AnomalyDetector(msgspec.convert(settings, DetectionSettings), rules)
         self._runner = ReplayRunner(self.detector, self.transitions.append)
         self._observed = 0

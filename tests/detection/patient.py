@@ -20,6 +20,7 @@ class Patient:
 
     def __init__(self, transcript: str, dialect: str | None = None, **settings: Any) -> None:
         self.stage = Play(dialect)
+        settings.setdefault("silence", None)
         self.settings = msgspec.convert(settings, DetectionSettings)
         self.vitals: SessionVitals | None = None
         self.play(transcript)

@@ -40,6 +40,8 @@ def config(upstream: str, data_dir: Path, otlp: str | None = None, **sections: A
     }
     for name, changes in sections.items():
         fields[name] = fields.get(name, {}) | changes
+    if "stall_threshold" in fields["detection"]:
+        fields["detection"].setdefault("silence", None)  # as in a file
     return msgspec.structs.replace(
         base,
         **{k: msgspec.structs.replace(getattr(base, k), **v) for k, v in fields.items()},

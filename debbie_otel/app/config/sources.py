@@ -133,6 +133,9 @@ def _completed(
     for section, values in PROFILES[config.proxy.profile].items():
         unset = {k: value for k, value in values.items() if k not in document.get(section, {})}
         config = _replaced(config, section, unset)
+    detection = document.get("detection", {})
+    if "stall_threshold" in detection and "silence" not in detection:
+        config = _replaced(config, "detection", {"silence": None})  # it is meant for every silence
     return config
 
 

@@ -50,7 +50,10 @@ def test_the_default_profile_is_the_defaults() -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_is_what_the_file_could_say(name: str) -> None:
     """So that every key in it is a setting, and every value a valid one."""
-    written = config_of({section: dict(values) for section, values in PROFILES[name].items()})  # type: ignore[index]
+    sections = {section: dict(values) for section, values in PROFILES[name].items()}  # type: ignore[index]
+    # Alone, a threshold in a file would be meant for every silence.
+    sections["detection"] = {"silence": {}} | sections.get("detection", {})
+    written = config_of(sections)
     chosen = config_of({"proxy": {"profile": name}})
     assert (written.detection, written.interventions) == (chosen.detection, chosen.interventions)
 

@@ -1,0 +1,1 @@
+"""Healthy agents, played live through the tap on a virtual clock: Debbie does them no harm."""
