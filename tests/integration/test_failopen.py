@@ -79,7 +79,7 @@ def logged(caplog: pytest.LogCaptureFixture, place: str) -> int:
         (Connection, "receive", "the session model", 2 * ROUNDS),
         (Connection, "close", "the session model", 1),
         (Instruments, "message_seen", "the recording of a span", 2 * ROUNDS),
-        (CallRecorder, "_call_ended", "the recording of a span", ROUNDS),
+        (CallRecorder, "call_ended", "the recording of a span", ROUNDS),
         (Recorder, "__init__", "the set-up of telemetry", 1),
         (FrameParser, "receive_data", "inspection of a connection", 1),
         (WebSocketInterceptor, "handshake_received", "inspection of a connection", 1),
