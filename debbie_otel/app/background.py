@@ -1,8 +1,8 @@
-"""A Debbie with a thread and an event loop of her own, for a program that knows nothing of her.
+"""BackgroundDebugger: Debbie on a thread and an event loop of its own, in an unchanged program.
 
-She is made when the first message of an observed connection comes, so that a program which opens
+It is made when the first message of an observed connection comes, so that a program which opens
 none pays nothing, a process that forks before has one in each child, and providers that the
-program sets up late are found. She ends with the program, after its last thread.
+program sets up late are found. It ends with the program, after the program's last thread.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _WORKERS = 2
 _MARGIN = 2.0
 
 
-class Resident:
-    """Makes Debbie and her thread when they are needed.
+class BackgroundDebugger:
+    """Makes a debugger and its thread when they are needed.
 
     Args:
-        make: Makes her.
-        config: Hers.
-        clock: Hers, too.
+        make: Makes the debugger.
+        config: Of the debugger.
+        clock: Of the debugger, too.
 
     Attributes:
         watch: Observes connections of this process.
@@ -45,36 +45,36 @@ class Resident:
         self._make = make
         self._patience = config.telemetry.flush_timeout + _MARGIN
         self._lock = threading.Lock()
-        self._life: _Life | None = None
+        self._running: _DebuggerThread | None = None
         self._over = False
 
     @property
     def debbie(self) -> DebbieDebugger | None:
-        """Her, if she is there."""
-        return None if self._life is None else self._life.debbie
+        """The debugger, if it has been made."""
+        return None if self._running is None else self._running.debbie
 
     def stop(self) -> None:
-        """End her, if she is there; takes no longer than `telemetry.flush_timeout` allows."""
+        """Stop the debugger, if there is one, within `telemetry.flush_timeout` and a margin."""
         with self._lock:
             self._over = True
-            life, self._life = self._life, None
+            running, self._running = self._running, None
         atexit.unregister(self.stop)
-        if life is not None and life.pid == os.getpid():
-            life.stop(self._patience)
+        if running is not None and running.pid == os.getpid():
+            running.stop(self._patience)
 
     def _open(self, opening: Opening) -> WebSocketInterceptor | None:
         with self._lock:
             if self._over:
                 return None
-            if self._life is None or self._life.pid != os.getpid():
-                if self._life is None:
+            if self._running is None or self._running.pid != os.getpid():
+                if self._running is None:
                     atexit.register(self.stop)
-                self._life = _Life(self._make())
-            return self._life.debbie.opened(opening)
+                self._running = _DebuggerThread(self._make())
+            return self._running.debbie.opened(opening)
 
 
-class _Life:
-    """One Debbie, running in her thread."""
+class _DebuggerThread:
+    """A debugger that runs on a thread."""
 
     def __init__(self, debbie: DebbieDebugger) -> None:
         self.debbie = debbie
@@ -90,7 +90,7 @@ class _Life:
             raise self._error
 
     def stop(self, timeout: float) -> None:
-        """End her, and wait for that."""
+        """Stop it, and wait for that."""
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join(timeout)
@@ -98,7 +98,7 @@ class _Life:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits for her start
+        except BaseException as error:  # noqa: BLE001 - raised where the start is waited for
             self._error = error
         finally:
             self._ready.set()

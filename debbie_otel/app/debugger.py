@@ -1,4 +1,4 @@
-"""DebbieDebugger: Debbie as programs have her. Her parts are made and wired in `runtime`."""
+"""DebbieDebugger: the public API for embedding Debbie. `runtime` makes and wires the parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -20,8 +20,8 @@ from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import Config
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.app.monitor import DebbieMonitor
-from debbie_otel.app.program_interceptor import SharedInterceptor
-from debbie_otel.app.runtime import Lasting, Runtime
+from debbie_otel.app.program_interceptor import ProgramInterceptor
+from debbie_otel.app.runtime import Runtime, SharedState
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
 from debbie_otel.errors import ConfigurationError, DialectError, FailOpen
@@ -72,8 +72,9 @@ def load_dialects(config: Config) -> Dialects:
 class DebbieDebugger:
     """Debbie: put before a server (`tap`), or around connections of this program.
 
-    An async context manager. She can be started and stopped any number of times; who has subscribed
-    to her monitor, and strategies that were registered, stay. Several may run in one process.
+    An async context manager, which can be started and stopped any number of times; subscribers of
+    its monitor and registered strategies stay. Several may run in one process. Making one starts
+    nothing: no thread, no connection, no file.
 
     Args:
         config: Everything that can be set.
@@ -83,22 +84,25 @@ class DebbieDebugger:
         tracer_provider: Where spans go; by default the global one if the program has set any, else
             Debbie's own export.
         meter_provider: Where measurements go, likewise.
-        reports: Whether she keeps in mind what a report tells. If not, a report begins with the
+        reports: Whether what a report tells is kept from the start. If not, it begins with the
             first question.
-        own_process: Whether the process is all hers. Only then are complaints of OpenTelemetry's
-            exporters silenced, which in a program may be about its own.
 
     Attributes:
+        own_process: Whether the process is Debbie's alone, as the command's is. Only then are
+            complaints of OpenTelemetry's exporters silenced, which in a program may be about the
+            program's own.
         monitor: The live sessions; `monitor.subscribe` for their events.
         memory: Watches the agent's process.
         session_manager: Any object of the program's, for strategies of its own; Debbie leaves it
             alone.
-        guests: Whatever needs her to run; who leaves last stops her (see `integrations`).
+        guests: What needs it to run; the last one to leave stops it (see `integrations`).
 
     Raises:
         ConfigurationError: Something in the configuration is wrong.
 
     """
+
+    own_process: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -110,7 +114,6 @@ class DebbieDebugger:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
         reports: bool = True,
-        own_process: bool = False,
     ) -> None:
         self.config = config
         self.clock = clock or wall_clock()
@@ -128,7 +131,7 @@ class DebbieDebugger:
         self.session_manager: object = None
         self.guests: set[object] = set()
         self._find_process: Callable[[], int | None] | None = None
-        self._lasting = Lasting(
+        self._shared = SharedState(
             monitor=self.monitor,
             guard=self.guard,
             clock=self.clock,
@@ -136,12 +139,12 @@ class DebbieDebugger:
             memory=self.memory,
             environ=os.environ if environ is None else environ,
             telemetry=telemetry,
-            own_process=own_process,
+            own_process=self.own_process,
             tracer=tracer_provider,
             meter=meter_provider,
             name=f"{os.getpid():x}-{self.clock() & 0xFFFFFFFF:08x}",
         )
-        self._runtime = Runtime(config, self._lasting)
+        self._runtime = Runtime(config, self._shared)
         self._starting = asyncio.Lock()
         self._reporter = self._make_reporter() if reports else None
 
@@ -149,19 +152,23 @@ class DebbieDebugger:
 
     @property
     def is_running(self) -> bool:
-        """Whether she has been started, and not stopped since."""
+        """Whether it has been started, and not stopped since."""
         return self._runtime.is_running
 
+    def prepare(self) -> None:
+        """Make what a start needs, so that connections can be observed a little before it."""
+        if self._runtime.ended:
+            self._runtime = Runtime(self.config, self._shared)
+
     async def start(self) -> None:
-        """Begin; nothing where she runs already.
+        """Begin; nothing where it runs already.
 
         Raises:
             ConfigurationError: What the configuration names cannot be had, such as a file.
 
         """
         async with self._starting:
-            if self._runtime.ended:
-                self._runtime = Runtime(self.config, self._lasting)
+            self.prepare()
             try:
                 await self._runtime.start()
             except BaseException:
@@ -250,7 +257,7 @@ class DebbieDebugger:
         interceptor = self.interceptor(attributes, side=opening.side)
         interceptor.handshake_received(opening.subprotocol, opening.raw_headers())
         if link is not None and link.connection is not None:
-            assert isinstance(interceptor, SharedInterceptor)
+            assert isinstance(interceptor, ProgramInterceptor)
             ends = link.connection, link, interceptor, self._home
             if opening.side == "client":
                 observe = partial(self.interceptor, attributes, side="client")
@@ -295,7 +302,7 @@ class DebbieDebugger:
         """
         self._find_process = find
 
-    # -- what she is made of; anew at a start after a stop ---------------------------------------
+    # -- its parts; made anew at a start after a stop --------------------------------------------
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -319,9 +326,9 @@ class DebbieDebugger:
 
     def register_strategy(self, name: str, strategy: Strategy) -> None:
         """Make a callable known as the strategy `custom:NAME` of the configuration."""
-        self._lasting.strategies[name] = strategy
+        self._shared.strategies[name] = strategy
 
-    # -- what she has seen -----------------------------------------------------------------------
+    # -- what it has seen ------------------------------------------------------------------------
 
     def get_statistics(self) -> dict[str, Any]:
         """Return totals over all sessions, and of the interventions; see `LiveReporter`."""

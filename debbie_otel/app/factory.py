@@ -43,7 +43,7 @@ class DebbieFactory:
 
     @classmethod
     def create_passive(cls, session_manager: object = None, **changes: Any) -> DebbieDebugger:
-        """Return one that looks every 10 s and only records what she would have done."""
+        """Return one that looks every 10 s and only records what it would have done."""
         return cls._create("passive", session_manager, changes)
 
     @staticmethod

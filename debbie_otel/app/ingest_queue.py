@@ -1,4 +1,4 @@
-"""What connections of a program have seen and nobody has looked at yet, all in one order."""
+"""IngestQueue: messages of a program's connections that wait to be taken in, all in one order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import threading
 from collections import deque
 from contextvars import Context
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from debbie_otel.session.model import TraceContext
 from debbie_otel.wire.direction import MessageDirection
+
+if TYPE_CHECKING:
+    from debbie_otel.app.program_interceptor import ProgramInterceptor
 
 DELAY = 0.005
 """Seconds that a message waits at most, as long as its event loop goes round."""
@@ -19,51 +22,45 @@ MAX_BYTES = 65_536
 """Bytes of their payloads, likewise."""
 
 
-class Taker(Protocol):
-    """Whoever looks at the messages of a connection."""
-
-    def take_in(
-        self, direction: MessageDirection, payload: bytes, time_ns: int, caller: TraceContext | None
-    ) -> None:
-        """Look at a message."""
+_Noted = tuple["ProgramInterceptor", MessageDirection, bytes, int, TraceContext | None]
 
 
-class Backlog:
+class IngestQueue:
     """The messages of all connections of one Debbie that wait to be taken in.
 
-    Between two system calls of the program's our code finds the caches cold each time. Many
-    messages taken in together cost half as much each. So a message that is seen on an event loop
+    Between two system calls of the program the caches are cold for Debbie's code. Many messages
+    that are taken in together cost half as much each. So a message that is seen on an event loop
     is only noted; the loop comes back to all of them after `DELAY`. They are taken in at once when
-    many wait, or when somebody wants to know (`catch_up`). Elsewhere - threads, trio - nobody
-    would come back: there each message is taken in at once.
+    many wait, and by `catch_up`. Elsewhere - threads, trio - nothing would come back: there each
+    message is taken in at once.
 
     Attributes:
-        lock: Held by whoever looks at the connections or changes what is known of them.
+        lock: Held while the state of connections is read or changed.
 
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._waiting: deque[tuple[Taker, MessageDirection, bytes, int, TraceContext | None]] = (
-            deque()
-        )
+        self._waiting: deque[
+            tuple[ProgramInterceptor, MessageDirection, bytes, int, TraceContext | None]
+        ] = deque()
         self._bytes = 0
         self._coming: set[asyncio.AbstractEventLoop] = set()  # those that will call `_due`
         self._catching_up = False
 
     def note(
         self,
-        taker: Taker,
+        interceptor: ProgramInterceptor,
         direction: MessageDirection,
         payload: bytes,
         time_ns: int,
         caller: TraceContext | None,
     ) -> None:
-        """Note a message, for `taker` to take in.
+        """Note a message, for `interceptor` to take in.
 
-        That takes no lock: the program does not wait for whoever catches up meanwhile.
+        That takes no lock: the program does not wait while another thread catches up.
         """
-        self._waiting.append((taker, direction, payload, time_ns, caller))
+        self._waiting.append((interceptor, direction, payload, time_ns, caller))
         self._bytes += len(payload)
         try:
             loop = asyncio.get_running_loop()
@@ -85,8 +82,8 @@ class Backlog:
             waiting = self._waiting
             try:
                 while waiting:
-                    taker, direction, payload, time_ns, caller = waiting.popleft()
-                    taker.take_in(direction, payload, time_ns, caller)
+                    interceptor, direction, payload, time_ns, caller = waiting.popleft()
+                    interceptor.take_in(direction, payload, time_ns, caller)
             finally:
                 self._catching_up = False
 

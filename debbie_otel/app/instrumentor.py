@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from debbie_otel.app.background import Resident
+from debbie_otel.app.background import BackgroundDebugger
 from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import Config, load_config
 from debbie_otel.app.debugger import DebbieDebugger, load_dialects
@@ -30,12 +30,12 @@ class DebbieInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is
     """Observes every connection of websockets in this process: asyncio, sync, trio and legacy."""
 
     _patches: Patches | None = None
-    _resident: Resident | None = None
+    _background: BackgroundDebugger | None = None
 
     @property
     def debbie(self) -> DebbieDebugger | None:
         """Who observes; None before the first message."""
-        return None if self._resident is None else self._resident.debbie
+        return None if self._background is None else self._background.debbie
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return the versions of websockets that can be observed."""
@@ -59,15 +59,15 @@ class DebbieInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is
         tracers: TracerProvider | None = options.get("tracer_provider")
         meters: MeterProvider | None = options.get("meter_provider")
         clock = wall_clock()
-        resident = Resident(
+        background = BackgroundDebugger(
             lambda: DebbieDebugger(
                 config, clock=clock, tracer_provider=tracers, meter_provider=meters, reports=False
             ),
             config,
             clock,
         )
-        self._resident = resident
-        self._patches = Patches(resident.watch)
+        self._background = background
+        self._patches = Patches(background.watch)
         self._patches.install()
 
     def _uninstrument(self, **_: Any) -> None:
@@ -75,9 +75,9 @@ class DebbieInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is
         if self._patches is not None:
             self._patches.remove()
             self._patches = None
-        if self._resident is not None:
-            self._resident.stop()
-            self._resident = None
+        if self._background is not None:
+            self._background.stop()
+            self._background = None
 
 
 def _config(config: Config | None, dialect: str | None, profile: str | None) -> Config:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import msgspec
+
 from debbie_otel import semconv
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.errors import FailOpen
@@ -47,65 +49,76 @@ def _nothing() -> None:
     """End nothing: there is no recorder yet."""
 
 
+class InterceptorParts(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What all interceptors of one Debbie share.
+
+    Attributes:
+        dialects: What connections may speak.
+        monitor: Knows what is alive, and tells of events.
+        hub: Where telemetry goes; None records none.
+        clock: Tells the time.
+        guard: What happens when Debbie's own code fails.
+        sink: Gets every payload, for a recording.
+        max_message_size: Bytes; larger messages pass uninspected.
+        on_close: Told when a connection has ended.
+
+    """
+
+    dialects: Dialects
+    monitor: DebbieMonitor
+    clock: Clock
+    guard: FailOpen
+    hub: TelemetryHub | None = None
+    sink: PayloadSink | None = None
+    max_message_size: int = 8 * 2**20
+    on_close: Callable[[WebSocketInterceptor], None] = lambda _: None
+
+
 class WebSocketInterceptor:
     """Observer of one connection.
 
     Args:
         key: Name of the connection, unique in the process.
-        dialects: What it may speak.
-        monitor: Keeps the live sessions.
-        hub: Where telemetry goes; None records none.
-        clock: Tells the time.
-        guard: What happens when our own code fails.
+        parts: What it shares with the others.
         attributes: Of every span of the connection (`server.address` and so on).
-        sink: Gets every payload, for a recording.
-        max_message_size: Bytes; larger messages pass uninspected.
-        on_close: Told when the connection has ended.
         side: Where it observes: at the server's door, or in the client's process.
 
     Attributes:
         connection: The model of it.
         channel: The way to act on it; None where there is none.
         leaving: The client has sent its close frame.
-        abandoned: The connection is gone without a word; whoever sweeps up is to close this.
+        abandoned: The connection is gone without a word, and is to be closed by the next sweep.
 
     """
 
     def __init__(
         self,
         key: str,
-        *,
-        dialects: Dialects,
-        monitor: DebbieMonitor,
-        hub: TelemetryHub | None,
-        clock: Clock,
-        guard: FailOpen,
+        parts: InterceptorParts,
         attributes: Attributes | None = None,
-        sink: PayloadSink | None = None,
-        max_message_size: int = 8 * 2**20,
-        on_close: Callable[[WebSocketInterceptor], None] = lambda _: None,
         side: Literal["client", "server"] = "server",
     ) -> None:
-        self._live = monitor.live
+        dialects = parts.dialects
+        self._live = parts.monitor.live
         self.connection = Connection(
-            key, dialects.candidates, dialects.fallback, monitor.live.sessions
+            key, dialects.candidates, dialects.fallback, self._live.sessions
         )
-        self._hub = hub
-        self.clock = clock
-        self.guard = guard
-        self.max_message_size = max_message_size
+        self._hub = parts.hub
+        self.clock = parts.clock
+        self.guard = parts.guard
+        self.max_message_size = parts.max_message_size
         self.channel: Channel | None = None
         self.leaving = False
         self.abandoned = False
         self._attributes = attributes or {}
-        self._sink = sink
-        self._on_close = on_close
+        self._sink = parts.sink
+        self._on_close = parts.on_close
         self._side = side
         self._open = True
-        self._wire = WireObserver(max_message_size=max_message_size)
+        self._wire = WireObserver(max_message_size=parts.max_message_size)
         self._trace: TraceContext | None = None
         self._spoken: Dialect | None = None
-        self._events = EventBus(guard, onward=monitor.events)
+        self._events = EventBus(parts.guard, onward=parts.monitor.events)
         self._end_recording: Unsubscribe = _nothing
         self._live.add(self.connection)
 
@@ -141,7 +154,7 @@ class WebSocketInterceptor:
         return self._wire
 
     def cannot_follow(self, reason: str) -> None:
-        """Give up, as whoever is shown the bytes in its place cannot follow them any more."""
+        """Give up: what is shown the bytes in its place cannot follow them any more."""
         if self._wire.inspection_stopped is None:
             self._wire.stop_inspecting(reason)
             if self._open:

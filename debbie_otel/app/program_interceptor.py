@@ -1,16 +1,17 @@
-"""SharedInterceptor: an interceptor inside a program, whose messages may come on any thread."""
+"""ProgramInterceptor: an interceptor inside a program, whose messages may come on any thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from opentelemetry.context import get_current
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from debbie_otel.app.ingest_queue import Backlog
-from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.ingest_queue import IngestQueue
+from debbie_otel.app.interceptor import InterceptorParts, WebSocketInterceptor
 from debbie_otel.session.model import TraceContext
+from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.wire.direction import MessageDirection
 from debbie_otel.wire.frames import TOO_LARGE
 
@@ -19,36 +20,39 @@ AT_ONCE = 32
 _propagator = TraceContextTextMapPropagator()
 
 
-class SharedInterceptor(WebSocketInterceptor):
+class ProgramInterceptor(WebSocketInterceptor):
     """Observer of a connection inside a program.
 
     Sessions and measurements are shared by connections, whose messages may come on any thread: one
     lock for all of them. What the program sends within a span of its own belongs to that span.
 
     Args:
-        key: As for any interceptor, with all its other arguments.
-        backlog: Of all interceptors of one monitor: messages are taken in a little later.
+        key: Name of the connection.
+        parts: What it shares with the others.
+        queue: Of all interceptors of one Debbie: messages are taken in a little later.
         side: What the program is to the connection.
-        at_once: So many messages are taken in at once, in the beginning.
+        attributes: Of every span of the connection.
+        at_once: How many messages are taken in at once, in the beginning.
 
     """
 
     def __init__(
         self,
         key: str,
-        backlog: Backlog,
+        parts: InterceptorParts,
+        queue: IngestQueue,
         side: Literal["client", "server"],
+        attributes: Attributes | None = None,
         at_once: int = AT_ONCE,
-        **options: Any,
     ) -> None:
-        self.lock = backlog.lock
-        self.catch_up = backlog.catch_up
+        self.lock = queue.lock
+        self.catch_up = queue.catch_up
         up, down = MessageDirection.CLIENT_TO_SERVER, MessageDirection.SERVER_TO_CLIENT
         self._sent = up if side == "client" else down
-        self._note = backlog.note
+        self._note = queue.note
         self._at_once = at_once
         with self.lock:
-            super().__init__(key, side=side, **options)
+            super().__init__(key, parts, attributes, side)
 
     def handshake_received(
         self, subprotocol: str | None, request_headers: Iterable[tuple[bytes, bytes]]
@@ -69,7 +73,7 @@ class SharedInterceptor(WebSocketInterceptor):
     def take_in(
         self, direction: MessageDirection, payload: bytes, time_ns: int, caller: TraceContext | None
     ) -> None:
-        """Take in the payload of a message now; see `Backlog`, which holds the lock."""
+        """Take in the payload of a message now; see `IngestQueue`, which holds the lock."""
         self.connection.caller = caller
         super().message_received(direction, payload, time_ns)
         self.connection.caller = None

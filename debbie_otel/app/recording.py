@@ -51,7 +51,7 @@ class RecordedMessage(msgspec.Struct, frozen=True):
     note: str | None = None
 
 
-class _Line(msgspec.Struct):
+class _RecordedLine(msgspec.Struct):
     t: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
     dir: MessageDirection
     msg: msgspec.Raw
@@ -59,7 +59,7 @@ class _Line(msgspec.Struct):
     note: str | None = None
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_line = msgspec.json.Decoder(_RecordedLine).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _skip_over = msgspec.json.Decoder(msgspec.Raw).decode  # checks the grammar, builds nothing
 _encode = msgspec.json.Encoder().encode

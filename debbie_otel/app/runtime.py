@@ -1,7 +1,7 @@
-"""What lives from a start of Debbie to her stop: export, detection, interventions, interceptors.
+"""Runtime: what lives from a start to a stop: export, detection, interventions, interceptors.
 
-All of it is spent after a stop; the next start makes a new `Runtime`. What is there before and
-after - the monitor with its subscribers, registered strategies - is in `Lasting`.
+After a stop all of it is spent; the next start makes a new `Runtime`. What is kept across stop and
+start - the monitor with its subscribers, registered strategies - is in `SharedState`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from opentelemetry.trace import TracerProvider
 from debbie_otel.app.channels.program_channel import ProgramChannel
 from debbie_otel.app.channels.server_channel import ServerChannel
 from debbie_otel.app.config import Config
-from debbie_otel.app.ingest_queue import Backlog
-from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.ingest_queue import IngestQueue
+from debbie_otel.app.interceptor import InterceptorParts, WebSocketInterceptor
 from debbie_otel.app.live_detection import LiveRunner
 from debbie_otel.app.monitor import DebbieMonitor
-from debbie_otel.app.program_interceptor import SharedInterceptor
+from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.app.recording import RecordingWriter
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.loops import LoopSteps
@@ -59,22 +59,22 @@ from debbie_otel.wire.direction import MessageDirection
 _SWEEP_SECONDS = 5.0
 
 
-class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What outlasts a stop.
+class SharedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """State that is kept across stop and start.
 
     Attributes:
-        monitor: With everybody who has subscribed.
-        guard: What happens when our own code fails.
+        monitor: With its subscribers.
+        guard: What happens when Debbie's own code fails.
         clock: Tells the time.
         dialects: That connections may speak.
         memory: Watches the agent's process.
         environ: Where the `OTEL_*` variables are read.
         telemetry: Whether anything is recorded.
-        own_process: Whether the process is all hers.
-        tracer, meter: Providers that were passed; None for the global ones, or our own export.
-        strategies: Of the user's, by name.
-        readers: Of metrics of the user's, attached to providers of theirs.
-        backlog: Of all interceptors whose messages may come on any thread.
+        own_process: Whether the process is Debbie's alone.
+        tracer, meter: Providers that were passed; None for the global ones, or Debbie's own export.
+        strategies: The user's own, by name.
+        readers: Of the user's metrics, attached to the user's providers.
+        queue: Of all interceptors whose messages may come on any thread.
         name: Of this Debbie, in the names of connections.
         numbers: Of connections.
         traces: Of sessions, which may be resumed.
@@ -94,7 +94,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     name: str
     strategies: dict[str, Strategy] = msgspec.field(default_factory=dict)
     readers: list[DetectorReader] = msgspec.field(default_factory=list)
-    backlog: Backlog = msgspec.field(default_factory=Backlog)
+    queue: IngestQueue = msgspec.field(default_factory=IngestQueue)
     numbers: itertools.count[int] = msgspec.field(default_factory=partial(itertools.count, 1))
     traces: Traces = msgspec.field(default_factory=Traces)
 
@@ -104,7 +104,7 @@ class Runtime:
 
     Args:
         config: Everything that can be set.
-        lasting: What was there before.
+        shared: What is kept across stop and start.
 
     Attributes:
         pipeline: Where telemetry leaves; None without, and where the program's providers do it.
@@ -119,14 +119,14 @@ class Runtime:
 
     """
 
-    def __init__(self, config: Config, lasting: Lasting) -> None:
+    def __init__(self, config: Config, shared: SharedState) -> None:
         self.config = config
         self.pipeline: Pipeline | None = None
         self.detector: AnomalyDetector | None = None
         self.interventions: Interventions | None = None
         self.hub: TelemetryHub | None = None
         self.ended = False
-        self._lasting = lasting
+        self._shared = shared
         self._borrowed: Borrowed | None = None
         self._runner: LiveRunner | None = None
         self._recording: RecordingWriter | None = None
@@ -160,7 +160,7 @@ class Runtime:
         if self._sweeper is not None:
             return
         self.loop, self._thread = loop, threading.get_ident()
-        self._lasting.monitor.loop = loop
+        self._shared.monitor.loop = loop
         if self.config.proxy.record is not None:
             self._recording = RecordingWriter(
                 self.config.proxy.record, max_bytes=self.config.limits.recording_bytes
@@ -184,7 +184,7 @@ class Runtime:
             await self._stop_tasks()
         finally:
             self._close()
-            self._lasting.monitor.loop = None
+            self._shared.monitor.loop = None
             if self.pipeline is not None:
                 self._report = await asyncio.to_thread(self.pipeline.shutdown)
         return self._report
@@ -204,11 +204,11 @@ class Runtime:
 
     def _close(self) -> None:
         if self.detector is not None:
-            for transition in self.detector.end(self._lasting.clock()):
-                self._lasting.monitor.events.publish(transition)
+            for transition in self.detector.end(self._shared.clock()):
+                self._shared.monitor.events.publish(transition)
             self.detector.shutdown()
         for interceptor in self.interceptors:
-            interceptor.close(self._lasting.clock(), "shutdown")
+            interceptor.close(self._shared.clock(), "shutdown")
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         if self._recording is not None:
@@ -228,23 +228,23 @@ class Runtime:
         self, attributes: Attributes | None, key: str | None, side: Side | None
     ) -> WebSocketInterceptor:
         """Return the observer of a new connection; see `DebbieDebugger.interceptor`."""
-        lasting = self._lasting
-        make: Callable[..., WebSocketInterceptor] = WebSocketInterceptor
-        if side is not None:
-            make = partial(SharedInterceptor, backlog=lasting.backlog, side=side)
-        number = next(lasting.numbers)
-        interceptor = make(
-            key or f"conn-{lasting.name}-{number}",
-            dialects=lasting.dialects,
-            monitor=lasting.monitor,
+        shared = self._shared
+        parts = InterceptorParts(
+            dialects=shared.dialects,
+            monitor=shared.monitor,
             hub=None if self.ended else self.hub,
-            clock=lasting.clock,
-            guard=lasting.guard,
-            attributes=attributes,
+            clock=shared.clock,
+            guard=shared.guard,
             sink=self._record if self.config.proxy.record is not None else None,
             max_message_size=self.config.proxy.max_message_size,
             on_close=self._closed,
         )
+        number = next(shared.numbers)
+        key = key or f"conn-{shared.name}-{number}"
+        if side is None:
+            interceptor = WebSocketInterceptor(key, parts, attributes)
+        else:
+            interceptor = ProgramInterceptor(key, parts, shared.queue, side, attributes)
         self._opened[interceptor.connection.key] = number, interceptor
         return interceptor
 
@@ -256,7 +256,7 @@ class Runtime:
         this program, the client's: it can do more.
         """
         self.catch_up()
-        session = self._lasting.monitor.session(session_id)
+        session = self._shared.monitor.session(session_id)
         if session is None or not session.live:
             return None
         found, used = None, False
@@ -278,7 +278,7 @@ class Runtime:
 
     def catch_up(self) -> None:
         """Have connections of the program take in what they have seen so far."""
-        self._lasting.backlog.catch_up()
+        self._shared.queue.catch_up()
 
     def subscribe(self, subscriber: Subscriber[Event], *kinds: type[Event]) -> Unsubscribe:
         """Subscribe what acts: on Debbie's event loop, whatever thread an event comes on."""
@@ -289,12 +289,12 @@ class Runtime:
             elif self.loop is not None:
                 call_on(self.loop, partial(subscriber, event))
 
-        return self._lasting.monitor.subscribe(told, *kinds)
+        return self._shared.monitor.subscribe(told, *kinds)
 
     def calls_of(self, session: Session) -> list[Call]:
         """Return the open requests of a session, on whatever connection."""
         self.catch_up()
-        return self._lasting.monitor.live.calls_of(session)
+        return self._shared.monitor.live.calls_of(session)
 
     def loop_steps(self, session_id: str) -> LoopSteps | None:
         """Return the calls that would be more of the same; None without a loop."""
@@ -302,7 +302,7 @@ class Runtime:
 
     def agent_memory(self) -> int:
         """Return the bytes that the agent's process has; 0 where they are not known."""
-        return self._lasting.memory.current
+        return self._shared.memory.current
 
     def _record(self, time_ns: int, key: str, direction: MessageDirection, payload: bytes) -> None:
         if self._recording is not None:
@@ -314,7 +314,7 @@ class Runtime:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = self._lasting.clock()
+            now = self._shared.clock()
             for interceptor in self.interceptors:
                 interceptor.expire(now)
                 if interceptor.abandoned:
@@ -323,16 +323,16 @@ class Runtime:
     # -- parts -------------------------------------------------------------------------------
 
     def _make_parts(self) -> None:
-        if self._lasting.telemetry:
+        if self._shared.telemetry:
             self.hub = self._make_hub()
         if self.config.detection.enabled:
             self.detector = self._make_detector()
-            if self._lasting.telemetry:
+            if self._shared.telemetry:
                 self.interventions = self._make_interventions()
 
     def _make_hub(self) -> TelemetryHub:
-        lasting, settings = self._lasting, self.config.telemetry
-        providers = providers_of_program(lasting.tracer, lasting.meter)
+        shared, settings = self._shared, self.config.telemetry
+        providers = providers_of_program(shared.tracer, shared.meter)
         if not providers.complete:
             self.pipeline = Pipeline(
                 TelemetrySettings(
@@ -340,10 +340,10 @@ class Runtime:
                     service_name=settings.service_name,
                     data_dir=settings.data_dir,
                     flush_timeout=settings.flush_timeout,
-                    tame_sdk_logs=lasting.own_process,
+                    tame_sdk_logs=shared.own_process,
                 ),
-                lasting.environ,
-                lasting.clock,
+                shared.environ,
+                shared.clock,
             )
         if providers.any:
             self._borrowed = Borrowed(providers, our_scope(), self.pipeline)
@@ -355,16 +355,16 @@ class Runtime:
                 stream_chunks=settings.stream_chunks, capture_content=settings.capture_content
             ),
             settings.method_limit,
-            lambda dialect: OpenCalls(*lasting.monitor.live.open_calls(dialect, lasting.clock())),
-            lambda: lasting.memory.current,
-            lasting.traces,
+            lambda dialect: OpenCalls(*shared.monitor.live.open_calls(dialect, shared.clock())),
+            lambda: shared.memory.current,
+            shared.traces,
         )
 
     def _make_detector(self) -> AnomalyDetector:
-        lasting, config = self._lasting, self.config
-        monitor = lasting.monitor
+        shared, config = self._shared, self.config
+        monitor = shared.monitor
         detector = AnomalyDetector(
-            config.detection, config.rules, lasting.memory, readers=lasting.readers
+            config.detection, config.rules, shared.memory, readers=shared.readers
         )
         if self.hub is not None:
             recorder = AlertRecorder(self.hub, log_events=config.telemetry.log_events)
@@ -375,8 +375,8 @@ class Runtime:
             )
         self._runner = LiveRunner(
             detector,
-            lasting.clock,
-            lasting.guard,
+            shared.clock,
+            shared.guard,
             monitor.events,
             self.catch_up,
         )
@@ -384,9 +384,9 @@ class Runtime:
         return detector
 
     def _make_interventions(self) -> Interventions:
-        lasting, config = self._lasting, self.config
-        monitor = lasting.monitor
-        data_dir = config.telemetry.data_dir or default_data_dir(lasting.environ)
+        shared, config = self._shared, self.config
+        monitor = shared.monitor
+        data_dir = config.telemetry.data_dir or default_data_dir(shared.environ)
         if self.hub is not None:
             recorder = InterventionRecorder(self.hub, log_events=config.telemetry.log_events)
             self._unsubscribe.append(
@@ -400,10 +400,10 @@ class Runtime:
             Environment(
                 sessions=self,
                 events=monitor.events,
-                clock=lasting.clock,
-                guard=lasting.guard,
-                environ=lasting.environ,
+                clock=shared.clock,
+                guard=shared.guard,
+                environ=shared.environ,
                 capture=config.telemetry.capture_content,
             ),
-            lasting.strategies,
+            shared.strategies,
         )

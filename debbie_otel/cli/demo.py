@@ -10,8 +10,7 @@ from rich.console import Console
 
 from debbie_otel.app.config import Config
 from debbie_otel.app.config.validation import check_files
-from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.cli.proxy import farewell, greeting
+from debbie_otel.cli.proxy import CommandDebugger, farewell, greeting
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import TIMEOUT, converse
 from debbie_otel.demo.scenes import MISHAPS, play
@@ -40,7 +39,7 @@ async def run_demo(config: Config, console: Console, speed: float) -> None:
     summary = Summary()
     turns = (*DEMO_TURNS, *(turn for mishap in MISHAPS for turn in mishap.turns))
     async with ScriptedAgent(turns, one_script=True, seed=time.time_ns(), speed=speed) as agent:
-        debbie = DebbieDebugger(demo_config(config, agent.url, speed), own_process=True)
+        debbie = CommandDebugger(demo_config(config, agent.url, speed))
         summary.listen_to(debbie.monitor.events)
         comment_on(debbie.monitor.events, lines)
         await debbie.start()

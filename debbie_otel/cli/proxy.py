@@ -12,7 +12,6 @@ from rich.console import Console
 from debbie_otel.app.config import Config
 from debbie_otel.app.config.validation import check_files
 from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.errors import ConfigurationError
 from debbie_otel.platforms import on_termination
 from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
@@ -24,18 +23,20 @@ _CLOSE_GRACE = 0.5
 """Seconds for open connections to end; the rest of the five is for the telemetry."""
 
 
+class CommandDebugger(DebbieDebugger):
+    """Debbie in a process of its own: a command."""
+
+    own_process = True
+
+
 async def run_proxy(config: Config, console: Console, *, commentary: bool) -> None:
     """Stand before the upstream until a signal comes; then stop accepting, end spans, flush."""
     check_files(config)
     logging.basicConfig(level=logging.WARNING, format="debbie: %(message)s", stream=sys.stderr)
     stop = asyncio.Event()
     on_termination(stop.set)
-    debbie = DebbieDebugger(config, reports=False, own_process=True)
-    try:
-        tap = debbie.tap()
-    except ConfigurationError:
-        await debbie.stop()
-        raise
+    debbie = CommandDebugger(config, reports=False)
+    tap = debbie.tap()
     summary = Summary()
     summary.listen_to(debbie.monitor.events)
     lines = LineWriter(sys.stdout)

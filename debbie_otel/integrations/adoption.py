@@ -1,4 +1,4 @@
-"""An object of somebody else's that is looked after for a while, and then is as it was before.
+"""Adoption: a foreign object is observed for a while, and then is as it was before.
 
 Nothing is patched but the one object: it gets a class of its own, derived from its own class, that
 stands before some methods and sees attributes as they are set. Giving it its own class back undoes
@@ -23,7 +23,7 @@ _CLASS: Any = vars(object)["__class__"]
 
 
 class Adoption:
-    """Looks after an object until `release`.
+    """Observes an object until `release`.
 
     Args:
         target: The object.
@@ -49,7 +49,7 @@ class Adoption:
 
     @staticmethod
     def of(target: Any) -> bool:
-        """Tell whether an object is looked after already."""
+        """Tell whether an object is adopted already."""
         return "__debbie_adopted__" in vars(type(target))
 
     def release(self) -> None:
@@ -63,7 +63,7 @@ def attributes(target: Any) -> Iterator[tuple[str, Any]]:
     yield from list(getattr(target, "__dict__", {}).items())
     for kind in type(target).__mro__:
         for name, member in list(vars(kind).items()):
-            # A slot; a descriptor of that kind in C code may be anything, and hold nothing of ours.
+            # A slot; a descriptor of that kind in C code may be anything.
             if isinstance(member, types.MemberDescriptorType):
                 with contextlib.suppress(AttributeError):  # not set so far
                     yield name, member.__get__(target)

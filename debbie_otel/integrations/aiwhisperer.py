@@ -1,7 +1,7 @@
 """AIWhisperer's batch client, watched from inside its own process.
 
 Its connection is made somewhere within `run()`: a WebSocket client is made, it connects, and starts
-to receive before `run()` hears of it. So the batch client and its WebSocket client are looked after
+to receive before `run()` hears of it. So the batch client and its WebSocket client are adopted
 (`adoption`) while they live, and a connection is wrapped in the moment in which it is kept. Known
 are `ConversationReplayClient` and the older `BatchClient`; what matters is not their names but that
 an object with `run()` comes to hold a connection, or another object that does.
@@ -37,9 +37,9 @@ async def integrate_debbie_with_batch_client(
 ) -> _Client:
     """Have Debbie watch all that a batch client says and hears, from now until its `run()` ends.
 
-    Debbie is started if she does not run. When `run()` ends - also by an exception, or by
-    `cleanup()` where there is one - the client is as it was before, and Debbie stops, unless she
-    watches other clients too. What she has seen can be asked for afterwards. Nothing of the
+    Debbie is started if it does not run. When `run()` ends - also by an exception, or by
+    `cleanup()` where there is one - the client is as it was before, and Debbie stops, unless it
+    watches other clients too. What it has seen can be asked for afterwards. Nothing of the
     client's module is changed, only this one object.
 
     Args:
@@ -59,13 +59,12 @@ async def integrate_debbie_with_batch_client(
         return batch_client
     if not callable(getattr(batch_client, "run", None)):
         raise TypeError(f"{type(batch_client).__name__} has no run()")
-    ran = debbie.is_running
-    await debbie.start()
+    debbie.prepare()
+    integration = _Integration(batch_client, debbie)  # first: its receive task may run meanwhile
     try:
-        _Integration(batch_client, debbie)
+        await debbie.start()
     except BaseException:
-        if not ran:
-            await debbie.stop()
+        integration.give_up()
         raise
     return batch_client
 
@@ -87,6 +86,10 @@ class _Integration:
         self._look_after(batch_client, {"run": self._ending, "cleanup": self._ending})
         debbie.guests.add(self)
         debbie.watch_process(self._server_process)
+
+    def give_up(self) -> None:
+        """Leave the client as it was; Debbie could not be started."""
+        self._release()
 
     # -- what the client comes to hold -----------------------------------------------------------
 
@@ -128,7 +131,7 @@ class _Integration:
         for wrapper in self._wrapped:
             if wrapper.__wrapped__ is connection:
                 return wrapper
-        # Whoever connects again and again leaves nothing behind.
+        # A client that connects again and again leaves nothing behind.
         self._wrapped = [w for w in self._wrapped if _attribute(w, "state") is not State.CLOSED]
         wrapper = self._debbie.intercept_websocket(connection)
         self._wrapped.append(wrapper)
@@ -191,7 +194,7 @@ class _Integration:
         return self._runs == 0 and self._release()
 
     async def _stop(self) -> None:
-        """Stop Debbie in the loop that she was started in."""
+        """Stop Debbie in the loop in which it was started."""
         if asyncio.get_running_loop() is self._loop:
             await self._debbie.stop()
         elif self._loop.is_running():
@@ -209,7 +212,7 @@ class _Integration:
             stopping.result(_STOP_SECONDS)
 
     def _release(self) -> bool:
-        """Leave the client as it was; return whether nobody else needs Debbie."""
+        """Leave the client as it was; return whether nothing else needs Debbie."""
         if self._over:
             return False
         self._over = True
@@ -264,7 +267,7 @@ def _is_websocket_client(value: Any) -> bool:
 
 
 def _attribute(value: Any, name: str, default: Any = None) -> Any:
-    """Return an attribute of somebody else's object, whatever its properties may raise."""
+    """Return an attribute of a foreign object, whatever its properties may raise."""
     try:
         return getattr(value, name, default)
     except Exception:  # noqa: BLE001 - then it is not what we look for

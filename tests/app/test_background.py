@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from debbie_otel.app.background import Resident, Workers
+from debbie_otel.app.background import BackgroundDebugger, Workers
 from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.config import load_config
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.transports.program.observed import Opening
 
 
-def resident(tmp_path: Path, made: list[DebbieDebugger]) -> Resident:
+def background(tmp_path: Path, made: list[DebbieDebugger]) -> BackgroundDebugger:
     config = load_config(flags={"telemetry": {"data_dir": str(tmp_path)}})
 
     def make() -> DebbieDebugger:
         made.append(DebbieDebugger(config, telemetry=False))
         return made[-1]
 
-    return Resident(make, config, wall_clock())
+    return BackgroundDebugger(make, config, wall_clock())
 
 
 def threads(others: list[threading.Thread] | None = None) -> list[str]:
@@ -35,7 +35,7 @@ def threads(others: list[threading.Thread] | None = None) -> list[str]:
 def test_she_is_made_once_when_she_is_needed_and_leaves_no_thread(tmp_path: Path) -> None:
     made: list[DebbieDebugger] = []
     others = threading.enumerate()
-    one = resident(tmp_path, made)
+    one = background(tmp_path, made)
     assert (one.debbie, threads(others)) == (None, [])
     openings = [Opening(side="client"), Opening(side="server")]
     seen = [one.watch.open(opening) for opening in openings]
@@ -51,21 +51,21 @@ def test_she_is_made_once_when_she_is_needed_and_leaves_no_thread(tmp_path: Path
     assert threads(others) == []
 
 
-def test_after_her_end_nobody_observes(tmp_path: Path) -> None:
+def test_after_its_end_nothing_observes(tmp_path: Path) -> None:
     made: list[DebbieDebugger] = []
-    one = resident(tmp_path, made)
+    one = background(tmp_path, made)
     one.stop()
     assert one.watch.open(Opening(side="client")) is None
     assert made == []
     one.stop()
 
 
-def test_an_error_at_her_start_is_told(tmp_path: Path) -> None:
+def test_an_error_at_its_start_is_told(tmp_path: Path) -> None:
     config = load_config(flags={"telemetry": {"data_dir": str(tmp_path)}})
     (tmp_path / "taken").mkdir()
     flags = {"proxy": {"record": str(tmp_path / "taken")}}
     broken = load_config(flags=flags)
-    one = Resident(lambda: DebbieDebugger(broken, telemetry=False), config, wall_clock())
+    one = BackgroundDebugger(lambda: DebbieDebugger(broken, telemetry=False), config, wall_clock())
     with pytest.raises(Exception, match="taken"):
         one.watch.open(Opening(side="client"))
     one.stop()

@@ -10,8 +10,9 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from debbie_otel.app.config import Config
 from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.app.ingest_queue import Backlog
-from debbie_otel.app.program_interceptor import AT_ONCE, SharedInterceptor
+from debbie_otel.app.ingest_queue import IngestQueue
+from debbie_otel.app.interceptor import InterceptorParts
+from debbie_otel.app.program_interceptor import AT_ONCE, ProgramInterceptor
 from debbie_otel.errors import FailOpen
 from debbie_otel.session.dialect.registry import Dialects, builtin_dialects
 from debbie_otel.session.model import TraceContext
@@ -24,7 +25,7 @@ class Program:
     def __init__(
         self,
         guard: FailOpen | None = None,
-        backlog: Backlog | None = None,
+        queue: IngestQueue | None = None,
         at_once: int = 0,
     ) -> None:
         debbie = DebbieDebugger(Config(), telemetry=False)
@@ -33,17 +34,18 @@ class Program:
         self.times: list[int] = []
         self.taken: list[str] = []
         self.callers: list[TraceContext | None] = []
-        self.interceptor = SharedInterceptor(
+        self.interceptor = ProgramInterceptor(
             "conn-A",
-            backlog or Backlog(),
+            InterceptorParts(
+                dialects=Dialects(builtin_dialects(), "generic"),
+                monitor=debbie.monitor,
+                clock=lambda: 0,
+                guard=guard or debbie.guard,
+                sink=lambda time_ns, _key, _direction, payload: self._take(time_ns, payload),
+            ),
+            queue or IngestQueue(),
             "client",
-            at_once,
-            dialects=Dialects(builtin_dialects(), "generic"),
-            monitor=debbie.monitor,
-            hub=None,
-            clock=lambda: 0,
-            guard=guard or debbie.guard,
-            sink=lambda time_ns, _key, _direction, payload: self._take(time_ns, payload),
+            at_once=at_once,
         )
 
     def _take(self, time_ns: int, payload: bytes) -> None:
@@ -209,9 +211,9 @@ def test_without_a_loop_it_is_taken_in_at_once() -> None:
 
 
 async def test_connections_of_one_program_stay_in_order() -> None:
-    backlog = Backlog()
+    queue = IngestQueue()
     order: list[str] = []
-    first, second = Program(backlog=backlog), Program(backlog=backlog)
+    first, second = Program(queue=queue), Program(queue=queue)
     first.also = second.also = order.append
     first.send("1")
     second.send("2")

@@ -18,6 +18,7 @@ from debbie_otel import InterceptingWebSocket, integrate_debbie_with_batch_clien
 from debbie_otel.app.recording import read_recording
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.script import Fault, ToolCall, Turn
+from debbie_otel.errors import ConfigurationError
 from debbie_otel.wire.direction import MessageDirection
 from tests.integrations.clients import BatchClient, ConversationReplayClient, WebSocketClient
 from tests.integrations.stage import ANSWERS, CALLS, Stage
@@ -42,6 +43,18 @@ async def test_the_newer_client_before_run(stage: Stage, agent: ScriptedAgent) -
     spans = stage.spans
     assert spans.one("execute_tool list_rfcs").parent_id == spans.turns[0].span_id
     assert {span.attributes["session.id"] for span in spans.turns} == {client.session_id}
+
+
+async def test_a_client_is_left_as_it_was_where_debbie_cannot_start(
+    tmp_path: Path, collector: HttpCollector
+) -> None:
+    stage = Stage(tmp_path, collector, proxy={"record": tmp_path})  # which is a folder
+    client = ConversationReplayClient(stage.conversation, ws_uri="ws://127.0.0.1:9")
+    with pytest.raises(ConfigurationError):
+        await integrate_debbie_with_batch_client(client, stage.debbie)
+    assert type(client) is ConversationReplayClient
+    assert stage.debbie.guests == set()
+    assert not stage.debbie.is_running
 
 
 async def test_the_older_client_before_run(stage: Stage, agent: ScriptedAgent) -> None:

@@ -16,12 +16,13 @@ from websockets.sync import client as sync_client
 from websockets.sync import server as sync_server
 
 from debbie_otel.app.clock import wall_clock
-from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.interceptor import InterceptorParts, WebSocketInterceptor
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.errors import FailOpen
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.registry import Dialects, builtin_dialects
 from debbie_otel.transports.program.intercepting_websocket import InterceptingWebSocket
+from debbie_otel.wire.direction import MessageDirection
 from tests.play import C2S, S2C, stories
 
 TIMEOUT = 5.0
@@ -40,16 +41,19 @@ class Ear:
     def interceptor(self, key: str = "conn") -> WebSocketInterceptor:
         return WebSocketInterceptor(
             key,
-            dialects=Dialects(builtin_dialects(), "generic"),
-            monitor=self.monitor,
-            hub=None,
-            clock=wall_clock(),
-            guard=FailOpen(strict=True),
-            sink=lambda _, conn, direction, payload: self.heard.append(
-                (("" if conn == "conn" else conn) + (">>" if direction is C2S else "<<"), payload)
+            InterceptorParts(
+                dialects=Dialects(builtin_dialects(), "generic"),
+                monitor=self.monitor,
+                clock=wall_clock(),
+                guard=FailOpen(strict=True),
+                sink=self._hear,
+                max_message_size=self._max_message_size,
             ),
-            max_message_size=self._max_message_size,
         )
+
+    def _hear(self, _: int, conn: str, direction: MessageDirection, payload: bytes) -> None:
+        mark = ">>" if direction is C2S else "<<"
+        self.heard.append((("" if conn == "conn" else conn) + mark, payload))
 
     def stories(self) -> list[str]:
         return stories(self.events)

@@ -15,7 +15,7 @@ from websockets.http11 import Request as HttpRequest
 from debbie_otel.app.channels.program_channel import Home, ProgramChannel
 from debbie_otel.app.channels.side_session import SideSession
 from debbie_otel.app.interceptor import WebSocketInterceptor
-from debbie_otel.app.program_interceptor import SharedInterceptor
+from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.mediator import SessionNames
@@ -47,7 +47,7 @@ class ClientChannel(ProgramChannel):
         self,
         connection: Any,
         link: Observed,
-        interceptor: SharedInterceptor,
+        interceptor: ProgramInterceptor,
         home: Home,
         observe: Callable[[], WebSocketInterceptor],
     ) -> None:

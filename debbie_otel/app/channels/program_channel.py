@@ -16,7 +16,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from debbie_otel.app.channels.mediated import MediatedChannel
-from debbie_otel.app.program_interceptor import SharedInterceptor
+from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.channel import Restarted, RestartPlan, SideChannel
 from debbie_otel.intervention.mediator import Forward, Hold, Inject, Show
@@ -46,13 +46,13 @@ class ProgramChannel(MediatedChannel):
 
     """
 
-    _interceptor: SharedInterceptor
+    _interceptor: ProgramInterceptor
 
     def __init__(
         self,
         connection: Any,
         link: Observed,
-        interceptor: SharedInterceptor,
+        interceptor: ProgramInterceptor,
         answers: Sieve,
         home: Home,
     ) -> None:

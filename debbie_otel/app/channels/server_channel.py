@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from debbie_otel.app.channels.program_channel import NOT_SENT, Home, ProgramChannel
-from debbie_otel.app.program_interceptor import SharedInterceptor
+from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.channel import SideChannel
 from debbie_otel.intervention.event_loop import call_on
@@ -34,7 +34,7 @@ class ServerChannel(ProgramChannel):
     """
 
     def __init__(
-        self, connection: Any, link: Observed, interceptor: SharedInterceptor, home: Home
+        self, connection: Any, link: Observed, interceptor: ProgramInterceptor, home: Home
     ) -> None:
         super().__init__(connection, link, interceptor, link.outgoing, home)
 

@@ -20,11 +20,11 @@ Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _ConfigSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class ProxyConfig(_Section, frozen=True, kw_only=True):
+class ProxyConfig(_ConfigSection, frozen=True, kw_only=True):
     """[proxy]: where Debbie stands.
 
     Attributes:
@@ -61,7 +61,7 @@ class ProxyConfig(_Section, frozen=True, kw_only=True):
     max_message_size: Bytes = 8 << 20
 
 
-class TelemetryConfig(_Section, frozen=True, kw_only=True):
+class TelemetryConfig(_ConfigSection, frozen=True, kw_only=True):
     """[telemetry]: what is recorded, and where it goes.
 
     Attributes:
@@ -86,7 +86,7 @@ class TelemetryConfig(_Section, frozen=True, kw_only=True):
     flush_timeout: Seconds = 4.0
 
 
-class LimitsConfig(_Section, frozen=True, kw_only=True):
+class LimitsConfig(_ConfigSection, frozen=True, kw_only=True):
     """[limits]: bounds on what is held.
 
     Attributes:
@@ -103,7 +103,7 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
     recording_bytes: Bytes = 1 << 30
 
 
-class DialectsConfig(_Section, frozen=True, kw_only=True):
+class DialectsConfig(_ConfigSection, frozen=True, kw_only=True):
     """[dialects]: the user's own.
 
     Attributes:
@@ -114,7 +114,7 @@ class DialectsConfig(_Section, frozen=True, kw_only=True):
     paths: tuple[Path, ...] = ()
 
 
-class Config(_Section, frozen=True, kw_only=True):
+class Config(_ConfigSection, frozen=True, kw_only=True):
     """Everything that can be set."""
 
     proxy: ProxyConfig = msgspec.field(default_factory=ProxyConfig)

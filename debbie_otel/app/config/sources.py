@@ -192,10 +192,10 @@ def _from_file(path: Path, document: dict[str, Any]) -> Config:
     return _anchored(config, path.parent)
 
 
-_Section = TypeVar("_Section", bound=msgspec.Struct)
+_AnySection = TypeVar("_AnySection", bound=msgspec.Struct)
 
 
-def _anchored(section: _Section, folder: Path) -> _Section:
+def _anchored(section: _AnySection, folder: Path) -> _AnySection:
     """Take the paths in a file as relative to that file."""
     changed: dict[str, Any] = {}
     for name, hint in get_type_hints(type(section)).items():
