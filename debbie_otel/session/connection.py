@@ -350,7 +350,7 @@ class Connection:
         call.response_bytes = message.size
         self._count(message, session, call.turn, len(out), out)
         if message.type is _ERROR:
-            detail = message.rpc_error()
+            detail = message.error_object()
             call.is_rpc_error = True
             call.error_code = detail.code
             call.error_type = "malformed_error" if detail.code is None else str(detail.code)

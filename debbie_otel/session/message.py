@@ -60,7 +60,7 @@ _REQUEST, _NOTIFICATION = MessageType.REQUEST, MessageType.NOTIFICATION
 _RESPONSE = MessageType.RESPONSE
 
 
-class RpcError(msgspec.Struct, frozen=True, gc=False):
+class ErrorObject(msgspec.Struct, frozen=True, gc=False):
     """The `error` member of a response; `code` is None where it is not the specified object."""
 
     code: int | None
@@ -104,16 +104,16 @@ class InterceptedMessage(msgspec.Struct, gc=False):
         raw: msgspec.Raw | None = getattr(self, member)
         return None if raw is None else loads(raw)
 
-    def rpc_error(self) -> RpcError:
+    def error_object(self) -> ErrorObject:
         """Decode the `error` member, also in the malformed shapes that servers send."""
         value = self.decoded("error")
         if isinstance(value, dict):
             code, text = value.get("code"), value.get("message")
-            return RpcError(
+            return ErrorObject(
                 code if isinstance(code, int) and not isinstance(code, bool) else None,
                 text if isinstance(text, str) else "",
             )
-        return RpcError(None, value if isinstance(value, str) else "")
+        return ErrorObject(None, value if isinstance(value, str) else "")
 
 
 class _Envelope(msgspec.Struct, gc=False):

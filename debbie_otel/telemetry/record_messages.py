@@ -98,7 +98,7 @@ class MessageRecorder:
             attributes[self._spans.method_attribute] = event.cancelled
             attributes[semconv.CALL_OUTCOME] = str(Outcome.CANCELLED)
         elif message.type is MessageType.ERROR:
-            error = message.rpc_error()
+            error = message.error_object()
             code = "malformed_error" if error.code is None else str(error.code)
             status = status_of(attributes, Outcome.FAILED, code, error.message)
         span = self._spans.start(

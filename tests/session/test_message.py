@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from debbie_otel.session.message import (
+    ErrorObject,
     InterceptedMessage,
     MessageType,
     OddId,
-    RpcError,
     id_of,
     parse_head,
     parse_payload,
@@ -118,15 +118,15 @@ def test_deep_nesting_is_unknown_and_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (b'{"code":-32601,"message":"no"}', RpcError(-32601, "no")),
-        (b'{"code":"E1","message":5}', RpcError(None, "")),
-        (b'{"code":true}', RpcError(None, "")),
-        (b'"text"', RpcError(None, "text")),
-        (b"[1]", RpcError(None, "")),
+        (b'{"code":-32601,"message":"no"}', ErrorObject(-32601, "no")),
+        (b'{"code":"E1","message":5}', ErrorObject(None, "")),
+        (b'{"code":true}', ErrorObject(None, "")),
+        (b'"text"', ErrorObject(None, "text")),
+        (b"[1]", ErrorObject(None, "")),
     ],
 )
-def test_errors_of_any_shape(error: bytes, expected: RpcError) -> None:
-    assert one(b'{"id":1,"error":' + error + b"}").rpc_error() == expected
+def test_errors_of_any_shape(error: bytes, expected: ErrorObject) -> None:
+    assert one(b'{"id":1,"error":' + error + b"}").error_object() == expected
 
 
 BIG = "x" * 5000
@@ -192,7 +192,7 @@ def test_any_envelope_is_told_by_the_rules(envelope: dict[str, Any]) -> None:
     else:
         expected = MessageType.RESPONSE if "result" in envelope else MessageType.UNKNOWN
     assert message.type is expected
-    message.rpc_error()
+    message.error_object()
     for member in ("params", "result", "error"):
         message.decoded(member)
 

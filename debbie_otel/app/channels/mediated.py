@@ -73,7 +73,7 @@ def read_answer(message: InterceptedMessage) -> Answer:
     """Return a response as strategies get it."""
     if message.type is not MessageType.ERROR:
         return Answer(result=message.decoded("result"), raw=message.payload)
-    error = message.rpc_error()
+    error = message.error_object()
     code = "" if error.code is None else f"{error.code}: "
     return Answer(error=f"{code}{error.message}" or "an error without a word", raw=message.payload)
 
