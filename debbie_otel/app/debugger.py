@@ -145,7 +145,7 @@ class DebbieDebugger:
             name=f"{os.getpid():x}-{self.clock() & 0xFFFFFFFF:08x}",
         )
         self._runtime = Runtime(config, self._shared)
-        self._starting = asyncio.Lock()
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._reporter = self._make_reporter() if reports else None
 
     # -- life --------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class DebbieDebugger:
             ConfigurationError: What the configuration names cannot be had, such as a file.
 
         """
-        async with self._starting:
+        async with self._one_at_a_time():
             self.prepare()
             try:
                 await self._runtime.start()
@@ -180,7 +180,7 @@ class DebbieDebugger:
 
         Takes no longer than `telemetry.flush_timeout`, whatever the collector does.
         """
-        async with self._starting:
+        async with self._one_at_a_time():
             return await self._runtime.stop()
 
     async def __aenter__(self) -> Self:
@@ -343,6 +343,13 @@ class DebbieDebugger:
         return self._reporting().analyze(session_id)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """Return the lock of starts and stops: another one on another event loop."""
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = loop, asyncio.Lock()
+        return self._lock[1]
 
     def _acting(
         self, connection: ClientConnection, attributes: Attributes, dialer: Dialer

@@ -378,3 +378,18 @@ async def test_looking_for_a_collector_does_not_hold_up_the_event_loop(
     went_on.set()  # this loop is free to say so
     await starting
     await debbie.stop()
+
+
+def test_starts_at_once_in_one_event_loop_after_the_other(tmp_path: Path) -> None:
+    """A lock that was waited for belongs to the loop of that time."""
+    config = config_of({"telemetry": {"data_dir": str(tmp_path)}})
+    debbie = DebbieDebugger(config, environ={}, telemetry=False)
+
+    async def live() -> None:
+        await asyncio.gather(*(debbie.start() for _ in range(3)))
+        assert debbie.is_running
+        await asyncio.gather(*(debbie.stop() for _ in range(3)))
+        assert not debbie.is_running
+
+    for _ in range(2):
+        asyncio.run(live())
