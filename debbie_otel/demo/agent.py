@@ -18,7 +18,8 @@ from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import ServerConnection
 
-from debbie_otel.demo.script import DEMO_TURNS, Fault, ToolCall, Turn
+from debbie_otel.demo.agent_session import AgentSession
+from debbie_otel.demo.script import DEMO_TURNS, Fault, ScriptedTurn, ToolCall
 from debbie_otel.demo.server import (
     AGENT_ERROR,
     INVALID_PARAMS,
@@ -28,7 +29,6 @@ from debbie_otel.demo.server import (
     RpcError,
     text_of,
 )
-from debbie_otel.demo.session import Session
 from debbie_otel.platforms import on_termination
 
 MODEL_TIMEOUT = 60.0
@@ -56,7 +56,7 @@ class ScriptedAgent(JsonRpcServer):
 
     def __init__(
         self,
-        script: Sequence[Turn] = DEMO_TURNS,
+        script: Sequence[ScriptedTurn] = DEMO_TURNS,
         *,
         one_script: bool = False,
         speed: float = 1.0,
@@ -70,7 +70,7 @@ class ScriptedAgent(JsonRpcServer):
         self._turns = 0
         self._speed = speed
         self._dice = random.Random(seed)
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, AgentSession] = {}
         self._begun: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
         self._tool_calls = 0
         self._methods = {
@@ -89,7 +89,7 @@ class ScriptedAgent(JsonRpcServer):
 
     async def _start_session(self, connection: ServerConnection, params: Params) -> Params:
         text_of(params, "userId")
-        session = Session(self._uuid(), connection)
+        session = AgentSession(self._uuid(), connection)
         self._sessions[session.id] = session
         self._begun[connection] = session.id
         await session.notify("agent.created", {"agent_id": "a", "active": True})
@@ -130,7 +130,7 @@ class ScriptedAgent(JsonRpcServer):
             raise CommandError(f"Unknown command: {command.lstrip('/')}")
         return {"output": rest}
 
-    def _session(self, connection: ServerConnection, params: Params) -> Session:
+    def _session(self, connection: ServerConnection, params: Params) -> AgentSession:
         """Return the session that is named; an unknown name falls back to the socket's own."""
         named = text_of(params, "sessionId")
         session = self._sessions.get(named) or self._sessions.get(self._begun.get(connection, ""))
@@ -168,16 +168,16 @@ class ScriptedAgent(JsonRpcServer):
         await self._speak(session, text, turn)
         return self._result(text, turn.tools)
 
-    def turn_for(self, number: int, message: str) -> Turn:  # noqa: ARG002 - others may look at it
+    def turn_for(self, number: int, message: str) -> ScriptedTurn:  # noqa: ARG002 - others may look at it
         """Return what follows on a user message, counted from 0."""
-        return self._script[number] if number < len(self._script) else Turn()
+        return self._script[number] if number < len(self._script) else ScriptedTurn()
 
     async def hang(self) -> str | None:
         """Wait for a model that hangs; return its late answer, None if its time is over."""
         await self._pause(MODEL_TIMEOUT)
         return None
 
-    async def _hang(self, session: Session) -> Params:
+    async def _hang(self, session: AgentSession) -> Params:
         """Do nothing until the session, or the server, is stopped."""
         ends = [asyncio.ensure_future(e.wait()) for e in (session.stopped, self._stopping)]  # noqa: TID251
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +185,7 @@ class ScriptedAgent(JsonRpcServer):
             end.cancel()
         return self._result(None, ())
 
-    async def _loop(self, session: Session, tools: Sequence[ToolCall]) -> Params:
+    async def _loop(self, session: AgentSession, tools: Sequence[ToolCall]) -> Params:
         """Run the tools again and again until the session, or the server, is stopped.
 
         As they run for long, they are told one by one, in the words of AIWhisperer's older servers.
@@ -199,7 +199,7 @@ class ScriptedAgent(JsonRpcServer):
                 await session.notify("toolExecutionCompleted", name | taken)
         return self._result(None, ())
 
-    async def _speak(self, session: Session, text: str, turn: Turn) -> None:
+    async def _speak(self, session: AgentSession, text: str, turn: ScriptedTurn) -> None:
         """Stream a text, each chunk with all that was said so far, then say it as a whole."""
         end = 0
         while end < len(text):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from debbie_otel.demo.client import TIMEOUT, AgentClient
-from debbie_otel.demo.script import ERRORS, LOOP, STALL, STUCK, Turn
+from debbie_otel.demo.script import ERRORS, LOOP, STALL, STUCK, ScriptedTurn
 
 _FINAL = "ChannelMessageNotification"
 
@@ -23,7 +23,7 @@ class Mishap(msgspec.Struct, frozen=True):
     """
 
     title: str
-    turns: tuple[Turn, ...]
+    turns: tuple[ScriptedTurn, ...]
     play: Callable[[AgentClient, str], Awaitable[str]]
 
 

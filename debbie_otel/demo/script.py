@@ -1,4 +1,4 @@
-"""What the fake model behind the demo's agent says: data, one `Turn` for each user message."""
+"""What the fake model behind the demo's agent says: data, a `ScriptedTurn` for each message."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     seconds: float = 0.1
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedTurn(msgspec.Struct, frozen=True, kw_only=True):
     """What follows on one user message.
 
     Attributes:
@@ -63,20 +63,24 @@ class Scene(msgspec.Struct, frozen=True):
     """A user message and the turn that answers it."""
 
     message: str
-    turn: Turn
+    turn: ScriptedTurn
 
 
 _LIST_RFCS = ToolCall("list_rfcs", {"status": "in_progress"}, 0.25)
 
 DEMO: tuple[Scene, ...] = (
-    Scene("Good morning. What can you do?", Turn(text="I can read and write RFCs, and plans.")),
+    Scene(
+        "Good morning. What can you do?", ScriptedTurn(text="I can read and write RFCs, and plans.")
+    ),
     Scene(
         "List the open RFCs.",
-        Turn(text="Three RFCs are open: caching, retries, and sign-in.", tools=(_LIST_RFCS,)),
+        ScriptedTurn(
+            text="Three RFCs are open: caching, retries, and sign-in.", tools=(_LIST_RFCS,)
+        ),
     ),
     Scene(
         "Summarise the one about retries.",
-        Turn(
+        ScriptedTurn(
             text="It asks for exponential back-off, and a budget for each client.",
             tools=(
                 ToolCall("read_rfc", {"rfc_id": "retries"}, 0.2),
@@ -84,32 +88,32 @@ DEMO: tuple[Scene, ...] = (
             ),
         ),
     ),
-    Scene("Is it ready for review?", Turn(fault=Fault.ERROR)),
-    Scene("Once more: is it ready?", Turn(text="Yes. Two comments are left.", think=0.8)),
+    Scene("Is it ready for review?", ScriptedTurn(fault=Fault.ERROR)),
+    Scene("Once more: is it ready?", ScriptedTurn(text="Yes. Two comments are left.", think=0.8)),
 )
 """What `debbie demo` plays: answers, tool calls, one failure of the model, one slow answer."""
 
 STALL = (
-    Turn(tools=(ToolCall("read_rfc", {"rfc_id": "retries"}, 0.3),), fault=Fault.STALL),
-    Turn(text="The report is written: back-off doubles up to a minute, four tries in all."),
+    ScriptedTurn(tools=(ToolCall("read_rfc", {"rfc_id": "retries"}, 0.3),), fault=Fault.STALL),
+    ScriptedTurn(text="The report is written: back-off doubles up to a minute, four tries in all."),
 )
 """A turn that ends after its tool call; asked to go on, the agent does."""
 
 LOOP = (
-    Turn(tools=(ToolCall("search_files", {"pattern": "flaky"}, 0.6),), fault=Fault.LOOP),
-    Turn(text="Nothing is named flaky. The failing test is test_backoff, by its log."),
+    ScriptedTurn(tools=(ToolCall("search_files", {"pattern": "flaky"}, 0.6),), fault=Fault.LOOP),
+    ScriptedTurn(text="Nothing is named flaky. The failing test is test_backoff, by its log."),
 )
 """The same search for ever; told to take another way, the agent answers."""
 
 ERRORS = (
-    *(Turn(fault=Fault.ERROR, think=0.5),) * 4,
-    Turn(text="It works again: the model was overloaded.", think=0.5),
+    *(ScriptedTurn(fault=Fault.ERROR, think=0.5),) * 4,
+    ScriptedTurn(text="It works again: the model was overloaded.", think=0.5),
 )
 """The model fails and fails; later it works."""
 
 STUCK = (
-    Turn(fault=Fault.STUCK),
-    Turn(text="The deployment is done, and both checks are green."),
+    ScriptedTurn(fault=Fault.STUCK),
+    ScriptedTurn(text="The deployment is done, and both checks are green."),
 )
 """A session that is lost; in a new one the agent does what it was asked."""
 
@@ -124,17 +128,17 @@ _MENU: tuple[tuple[Fault, float], ...] = (
 )
 
 
-def repeated(tool: ToolCall, times: int) -> tuple[Turn, ...]:
+def repeated(tool: ToolCall, times: int) -> tuple[ScriptedTurn, ...]:
     """Return turns that all call the same tool and never come to an answer: a tool loop."""
-    return (Turn(tools=(tool,), fault=Fault.STALL),) * times
+    return (ScriptedTurn(tools=(tool,), fault=Fault.STALL),) * times
 
 
-def error_burst(times: int) -> tuple[Turn, ...]:
+def error_burst(times: int) -> tuple[ScriptedTurn, ...]:
     """Return turns in which the model fails."""
-    return (Turn(fault=Fault.ERROR, think=0.02),) * times
+    return (ScriptedTurn(fault=Fault.ERROR, think=0.02),) * times
 
 
-def slowed(turn: Turn, factor: float) -> Turn:
+def slowed(turn: ScriptedTurn, factor: float) -> ScriptedTurn:
     """Return the turn with everything taking `factor` times as long."""
     return msgspec.structs.replace(
         turn,
@@ -146,7 +150,7 @@ def slowed(turn: Turn, factor: float) -> Turn:
     )
 
 
-def random_script(seed: int, turns: int) -> tuple[Turn, ...]:
+def random_script(seed: int, turns: int) -> tuple[ScriptedTurn, ...]:
     """Return a script with faults sprinkled in; the same seed gives the same script."""
     dice = random.Random(seed)
     faults = [fault for fault, _ in _MENU]
@@ -156,7 +160,7 @@ def random_script(seed: int, turns: int) -> tuple[Turn, ...]:
         fault = dice.choices(faults, weights)[0]
         calls = max(dice.randint(0, 2), fault is Fault.STALL)
         script.append(
-            Turn(
+            ScriptedTurn(
                 text="" if fault is Fault.STALL else f"Answer {number + 1} is ready.",
                 tools=tuple(
                     ToolCall("read_file", {"path": f"docs/{dice.randint(1, 99)}.md"})

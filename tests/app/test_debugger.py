@@ -26,7 +26,7 @@ from debbie_otel import DebbieDebugger, InterceptingWebSocket
 from debbie_otel.app.config import config_of
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import AgentClient
-from debbie_otel.demo.script import Fault, ToolCall, Turn
+from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.attempt import Attempt
 from debbie_otel.session import events as ev
@@ -210,7 +210,7 @@ async def test_several_in_one_process(tmp_path: Path, agent: ScriptedAgent) -> N
 
 async def test_strategies_outlast_a_stop(tmp_path: Path) -> None:
     acted: list[str] = []
-    stall = Turn(tools=(ToolCall("read_rfc"),), fault=Fault.STALL)
+    stall = ScriptedTurn(tools=(ToolCall("read_rfc"),), fault=Fault.STALL)
     debbie = debbie_for(
         tmp_path,
         detection={"check_interval": 0.05, "stall_threshold": 0.1},
@@ -270,7 +270,10 @@ async def test_providers_of_the_program_outlast_her(tmp_path: Path, agent: Scrip
 
 async def test_reports_live_and_afterwards(tmp_path: Path) -> None:
     looks = (ToolCall("read_rfc", {"rfc_id": "7"}, 0.01),) * 4
-    script = (Turn(tools=looks, text="It is about caching."), Turn(fault=Fault.ERROR))
+    script = (
+        ScriptedTurn(tools=looks, text="It is about caching."),
+        ScriptedTurn(fault=Fault.ERROR),
+    )
     debbie = debbie_for(tmp_path)
     async with (
         ScriptedAgent(script, speed=40) as agent,

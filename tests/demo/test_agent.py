@@ -17,8 +17,8 @@ from debbie_otel.demo.client import AgentClient, CallFailed, converse
 from debbie_otel.demo.script import (
     DEMO_MESSAGES,
     Fault,
+    ScriptedTurn,
     ToolCall,
-    Turn,
     error_burst,
     random_script,
     repeated,
@@ -55,7 +55,9 @@ async def test_a_session_starts_with_its_agent() -> None:
 
 
 async def test_an_answer_streams_the_text_so_far_and_repeats_the_last() -> None:
-    script = [Turn(text="A text of more than one chunk, so that it streams.", tools=(READ,))]
+    script = [
+        ScriptedTurn(text="A text of more than one chunk, so that it streams.", tools=(READ,))
+    ]
     async with ScriptedAgent(script, speed=FAST) as agent, AgentClient(agent.url) as client:
         session_id = await start(client)
         client.notifications.clear()
@@ -115,7 +117,7 @@ async def hang(client: AgentClient, session_id: str) -> None:
 
 
 async def test_one_socket_is_serial_and_a_second_one_is_not() -> None:
-    script = [Turn(fault=Fault.HANG, tools=(READ,)), Turn(text="Here.")]
+    script = [ScriptedTurn(fault=Fault.HANG, tools=(READ,)), ScriptedTurn(text="Here.")]
     async with (
         ScriptedAgent(script, speed=60) as agent,  # so that it hangs for a second
         AgentClient(agent.url) as first,
@@ -141,7 +143,7 @@ async def test_one_socket_is_serial_and_a_second_one_is_not() -> None:
 
 async def test_a_session_can_be_stopped_while_it_hangs() -> None:
     async with (
-        ScriptedAgent([Turn(fault=Fault.HANG, tools=(READ,))]) as agent,
+        ScriptedAgent([ScriptedTurn(fault=Fault.HANG, tools=(READ,))]) as agent,
         AgentClient(agent.url) as first,
         AgentClient(agent.url) as second,
     ):
@@ -154,7 +156,9 @@ async def test_a_session_can_be_stopped_while_it_hangs() -> None:
 
 
 async def test_a_session_survives_its_socket() -> None:
-    async with ScriptedAgent([Turn(text="One."), Turn(text="Two.")], speed=FAST) as agent:
+    async with ScriptedAgent(
+        [ScriptedTurn(text="One."), ScriptedTurn(text="Two.")], speed=FAST
+    ) as agent:
         async with AgentClient(agent.url) as client:
             session_id = await start(client)
             assert (await say(client, session_id, "go"))["ai_response"] == "One."
@@ -211,7 +215,7 @@ async def test_other_methods() -> None:
 
 async def test_speed_scales_what_takes_time() -> None:
     loop = asyncio.get_running_loop()
-    script = [slowed(Turn(text="x", think=1.0, pace=0.0), 3)]
+    script = [slowed(ScriptedTurn(text="x", think=1.0, pace=0.0), 3)]
     async with ScriptedAgent(script, speed=10) as agent, AgentClient(agent.url) as client:
         session_id = await start(client)
         before = loop.time()
@@ -265,7 +269,7 @@ async def answer(client: AgentClient) -> Any:
 
 
 async def test_a_loop_runs_its_tool_until_the_session_is_stopped() -> None:
-    script = [Turn(tools=(READ,), fault=Fault.LOOP)]
+    script = [ScriptedTurn(tools=(READ,), fault=Fault.LOOP)]
     async with (
         ScriptedAgent(script, speed=FAST) as agent,
         AgentClient(agent.url) as client,
@@ -280,7 +284,7 @@ async def test_a_loop_runs_its_tool_until_the_session_is_stopped() -> None:
 
 
 async def test_a_stuck_session_hears_nothing_and_a_new_one_goes_on_with_the_script() -> None:
-    script = [Turn(tools=(READ,), fault=Fault.STUCK), Turn(text="here")]
+    script = [ScriptedTurn(tools=(READ,), fault=Fault.STUCK), ScriptedTurn(text="here")]
     async with (
         ScriptedAgent(script, one_script=True, speed=FAST) as agent,
         AgentClient(agent.url) as client,

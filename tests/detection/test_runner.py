@@ -19,7 +19,7 @@ from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.app.live_detection import LiveRunner
 from debbie_otel.demo.agent import ScriptedAgent
-from debbie_otel.demo.script import Fault, ToolCall, Turn, error_burst
+from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall, error_burst
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.readings import Reading
@@ -31,7 +31,9 @@ from tests.play import C2S, S2C, Play
 
 SLACK = 1.0
 """Seconds that a busy machine may take on top; `benchmarks.detector` has the real figures."""
-LOOP = Turn(text="All six are read.", tools=(ToolCall("read_file", {"path": "a"}, 0.01),) * 6)
+LOOP = ScriptedTurn(
+    text="All six are read.", tools=(ToolCall("read_file", {"path": "a"}, 0.01),) * 6
+)
 
 
 class Heard:
@@ -88,7 +90,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def before(
-    script: tuple[Turn, ...], data_dir: Path, **detection: Any
+    script: tuple[ScriptedTurn, ...], data_dir: Path, **detection: Any
 ) -> AsyncIterator[tuple[Proxied, Heard, Client]]:
     """Run an agent, Debbie before it, and a client with a session."""
     async with ScriptedAgent(script, speed=50) as agent:
@@ -109,7 +111,7 @@ async def test_a_tool_loop_is_alerted_at_once(tmp_path: Path) -> None:
 
 
 async def test_an_error_burst_is_alerted_at_once(tmp_path: Path) -> None:
-    script = (Turn(text="a"), Turn(text="b"), *error_burst(3))
+    script = (ScriptedTurn(text="a"), ScriptedTurn(text="b"), *error_burst(3))
     async with before(script, tmp_path, check_interval=60) as (_, heard, client):
         for _ in script:
             completed = await client.say("go on")
@@ -121,7 +123,10 @@ async def test_an_error_burst_is_alerted_at_once(tmp_path: Path) -> None:
 async def test_a_stall_is_alerted_within_the_threshold_and_a_look_and_then_resolved(
     tmp_path: Path,
 ) -> None:
-    script = (Turn(tools=(ToolCall("read_file", {}, 0.01),), fault=Fault.STALL), Turn(text="b"))
+    script = (
+        ScriptedTurn(tools=(ToolCall("read_file", {}, 0.01),), fault=Fault.STALL),
+        ScriptedTurn(text="b"),
+    )
     limits = {"stall_threshold": 0.4, "check_interval": 0.2}
     async with before(script, tmp_path, **limits) as (_, heard, client):
         ended = await client.say("go on")

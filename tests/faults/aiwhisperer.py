@@ -72,12 +72,12 @@ class AiWhispererServer(ScriptedAgent):
         self._mind.treat(Cure.CANCEL)
         return await self._stop_session(connection, params)
 
-    def turn_for(self, number: int, message: str) -> script.Turn:
+    def turn_for(self, number: int, message: str) -> script.ScriptedTurn:
         """Tell the steps of a turn as a whole, as this server does."""
         self._mind.hear(message)
         return self._as_turn(self._mind.steps(message))
 
-    def _as_turn(self, steps: Iterator[Step]) -> script.Turn:
+    def _as_turn(self, steps: Iterator[Step]) -> script.ScriptedTurn:
         tools: list[script.ToolCall] = []
         text, think, fault = "", 0.1, script.Fault.NONE
         for step in itertools.islice(steps, _MOST_TOOLS):
@@ -98,7 +98,7 @@ class AiWhispererServer(ScriptedAgent):
                     break
         if not text and fault is script.Fault.NONE:
             fault = script.Fault.STALL
-        return script.Turn(text=text, tools=tuple(tools), think=think, fault=fault)
+        return script.ScriptedTurn(text=text, tools=tuple(tools), think=think, fault=fault)
 
     async def hang(self) -> str | None:
         """Wait until the model answers again; a real one gives its call up after a minute."""

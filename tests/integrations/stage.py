@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from debbie_otel import DebbieFactory
-from debbie_otel.demo.script import ToolCall, Turn
+from debbie_otel.demo.script import ScriptedTurn, ToolCall
 from tests.integration.received import Spans
 from tests.telemetry.collector import HttpCollector
 
 MESSAGES = "How many RFCs?\nWhich one first?\n"
 SCRIPT = (
-    Turn(text="There are three.", tools=(ToolCall("list_rfcs"),)),
-    Turn(text="Caching."),
+    ScriptedTurn(text="There are three.", tools=(ToolCall("list_rfcs"),)),
+    ScriptedTurn(text="Caching."),
 )
 ANSWERS = ["There are three.", "Caching."]
 CALLS = [

@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from debbie_otel import InterceptingWebSocket, integrate_debbie_with_batch_client
 from debbie_otel.app.recording import read_recording
 from debbie_otel.demo.agent import ScriptedAgent
-from debbie_otel.demo.script import Fault, ToolCall, Turn
+from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.wire.direction import MessageDirection
 from tests.integrations.clients import BatchClient, ConversationReplayClient, WebSocketClient
@@ -361,7 +361,10 @@ async def test_an_agent_that_stalls_goes_on(
     tmp_path: Path, collector: HttpCollector, fault: Fault, sockets: int
 ) -> None:
     """Asked on the client's own connection, or on another where that one is busy."""
-    script = (Turn(tools=(ToolCall("read_rfc"),), fault=fault), Turn(text="It is written."))
+    script = (
+        ScriptedTurn(tools=(ToolCall("read_rfc"),), fault=fault),
+        ScriptedTurn(text="It is written."),
+    )
     stage = Stage(tmp_path, collector, detection={"check_interval": 0.1, "stall_threshold": 0.4})
     async with ScriptedAgent(script, speed=40) as agent:  # it hangs for 1.5 s
         client = Waiting(stage.conversation, ws_uri=agent.url)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from debbie_otel import semconv
-from debbie_otel.demo.script import ToolCall, Turn
+from debbie_otel.demo.script import ScriptedTurn, ToolCall
 from tests.integration.received import Spans
 from tests.stack import scrape
 from tests.stack.peers import Collector, fetch, until
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.stack("collector")
 
 TURNS = 80
 VARIED = [
-    Turn(text=f"Answer {number}.", tools=(ToolCall("read_file", {"path": f"{number}.md"}, 0.1),))
+    ScriptedTurn(
+        text=f"Answer {number}.", tools=(ToolCall("read_file", {"path": f"{number}.md"}, 0.1),)
+    )
     for number in range(TURNS)
 ]
 """Without a fault, and without a repetition."""

@@ -10,15 +10,15 @@ import pytest
 
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.client import AgentClient, Conversation, converse
-from debbie_otel.demo.script import Fault, ToolCall, Turn
+from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall
 from debbie_otel.semconv import TURN_OUTCOME
 from tests.integration.proxied import Proxied, config, proxied
 from tests.integration.received import Span
 
 READ = ToolCall("read_file", {"path": "a.md"}, 0.1)
-HEALTHY = Turn(text="It is done, and all checks are green.", tools=(READ,))
-FAILS = Turn(fault=Fault.ERROR)
-STALLS = Turn(tools=(READ,), fault=Fault.STALL)
+HEALTHY = ScriptedTurn(text="It is done, and all checks are green.", tools=(READ,))
+FAILS = ScriptedTurn(fault=Fault.ERROR)
+STALLS = ScriptedTurn(tools=(READ,), fault=Fault.STALL)
 
 SPEED = 1000.0
 SILENCE = 0.6
@@ -62,7 +62,7 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def traffic(
-    otlp: str, data_dir: Path, script: Sequence[Turn], *, intervene: bool = False
+    otlp: str, data_dir: Path, script: Sequence[ScriptedTurn], *, intervene: bool = False
 ) -> AsyncIterator[Traffic]:
     """Run an agent, and a proxy before it.
 

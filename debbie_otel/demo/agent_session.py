@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from debbie_otel.demo.server import Params, dumps
 
 
-class Session:
+class AgentSession:
     """What outlives a socket: the place in the script, the agent, and who is told of progress."""
 
     def __init__(self, session_id: str, owner: ServerConnection) -> None:
