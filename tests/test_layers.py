@@ -45,7 +45,7 @@ RULES = {
     "intervention.learning": {"msgspec", "random"},
     "intervention.policy": {"msgspec"},
     "intervention.prompts": set(),
-    "intervention.records": {"msgspec", "random"},
+    "intervention.records": {"msgspec"},
     "intervention.settings": {"msgspec", "pathlib"},
 }
 """Rules and policies: modules that only compute, with what they may import beside."""

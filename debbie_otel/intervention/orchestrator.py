@@ -12,7 +12,6 @@ import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from debbie_otel.errors import ChannelError, RecoveredFirst
 from debbie_otel.intervention.attempt import Environment, InterventionExecutor
 from debbie_otel.intervention.events import Done, DoneKind, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.journal import InterventionJournal
 from debbie_otel.intervention.learning import order
 from debbie_otel.intervention.policy import Policies, Refusal, SessionPolicy
 from debbie_otel.intervention.records import (
@@ -28,7 +28,6 @@ from debbie_otel.intervention.records import (
     InterventionResult,
     InterventionStrategy,
     Reason,
-    new_id,
 )
 from debbie_otel.intervention.recovery import (
     EVENTS,
@@ -50,51 +49,10 @@ class _Parts(msgspec.Struct, frozen=True, eq=False):
 
     config: InterventionConfig
     executor: InterventionExecutor
-    history: InterventionHistory
+    journal: InterventionJournal
     environment: Environment
     policies: Policies
     dice: random.Random
-
-    def skip(
-        self, alert: AnomalyAlert, strategy: str, reason: str, detail: str
-    ) -> InterventionRecord:
-        """Record that a strategy was not tried, and why."""
-        now = self.environment.clock()
-        record = self.new_record(
-            alert,
-            strategy,
-            attempt=0,
-            started_ns=now,
-            ended_ns=now,
-            result=InterventionResult.SKIPPED,
-            reason=reason,
-            detail=detail,
-        )
-        self.end(alert, record, None)
-        return record
-
-    def new_record(self, alert: AnomalyAlert, strategy: str, **facts: Any) -> InterventionRecord:
-        reach = self.environment.sessions.reach(alert.session_id)
-        info = None if reach is None else reach.session.info
-        return InterventionRecord(
-            id=new_id(self.dice),
-            session_id=alert.session_id,
-            agent="" if info is None else info.agent,
-            dialect="" if info is None else info.dialect,
-            alert_type=alert.alert_type,
-            alert_message=alert.message,
-            strategy=strategy,
-            **facts,
-        )
-
-    def end(self, alert: AnomalyAlert, record: InterventionRecord, done: Done | None) -> None:
-        """Remember an attempt, and tell what came of it."""
-        with self.environment.guard("the history of interventions"):
-            self.history.add(record)
-        event = InterventionEvent(
-            "ended", alert, record.strategy, record.attempt, record.ended_ns, done, record
-        )
-        self.environment.events.publish(event)
 
     def configured(self, alert: AnomalyAlert) -> tuple[str, ...]:
         """Return what may be tried about an alert, in the configured order."""
@@ -167,7 +125,7 @@ class _AlertCase:
         given = parts.configured(alert)
         if self._config.order == "fixed" or len(given) < 2:
             return given
-        trials = await asyncio.to_thread(parts.history.trials, alert_type=alert.alert_type)
+        trials = await asyncio.to_thread(parts.journal.history.trials, alert_type=alert.alert_type)
         reach = parts.environment.sessions.reach(alert.session_id)
         agent = "" if reach is None else reach.session.info.agent
         return order(given, trials, parts.dice, alert_type=alert.alert_type, agent=agent)
@@ -227,7 +185,7 @@ class _AlertCase:
         return record.reason in (Reason.RECOVERED, Reason.SESSION_ENDED)
 
     async def _refuse(self, strategy: str, refused: Refusal) -> bool:
-        alert, skip = self.alert, self._parts.skip
+        alert, skip = self.alert, self._parts.journal.skip
         if refused.wait:
             early = over(self.watch)
             if early is not None:
@@ -258,7 +216,7 @@ class _AlertCase:
         await asyncio.sleep(0)
         early = over(watch)
         if early is not None:
-            return self._parts.skip(alert, strategy, *early)
+            return self._parts.journal.skip(alert, strategy, *early)
         watch.again(self._clock())
         self._tried[strategy] += 1
         attempt, started_ns = self._tried[strategy], self._clock()
@@ -283,14 +241,14 @@ class _AlertCase:
                 detail = f"{done.detail}; given up before the agent moved"
                 kind, reason = DoneKind.IMPOSSIBLE, Reason.STOPPED
                 done = Done(kind=kind, reason=reason, detail=detail, text=done.text)
-            self._parts.end(alert, self._record(strategy, attempt, started_ns, done), done)
+            self._parts.journal.end(alert, self._record(strategy, attempt, started_ns, done), done)
             raise
         record = self._record(strategy, attempt, started_ns, done)
         if record.result is InterventionResult.FAILURE and done.undo is not None:
             with self._guard("what an intervention had held back"):
                 done.undo()
         if not (known_alive and self._alive_told):
-            self._parts.end(alert, record, done)
+            self._parts.journal.end(alert, record, done)
         return record
 
     async def _execute(self, strategy: str) -> Done:
@@ -317,12 +275,11 @@ class _AlertCase:
         moved = self.watch.moved
         result, reason, detail = outcome(done, self.watch, self._config.recovery_timeout)
         recovered = result is InterventionResult.SUCCESS and moved is not None
-        return self._parts.new_record(
+        return self._parts.journal.record(
             self.alert,
             strategy,
             attempt=attempt,
             started_ns=started_ns,
-            ended_ns=self._clock(),
             result=result,
             reason=reason,
             detail=detail,
@@ -368,14 +325,10 @@ class InterventionOrchestrator:
     ) -> None:
         self.config = config
         self._environment = environment
-        self._parts = _Parts(
-            config,
-            executor,
-            history,
-            environment,
-            policies or Policies(config),
-            dice or random.Random(),
-        )
+        dice = dice or random.Random()
+        journal = InterventionJournal(history, environment, dice)
+        policies = policies or Policies(config)
+        self._parts = _Parts(config, executor, journal, environment, policies, dice)
         self._queues: dict[str, _SessionQueue] = {}
         self._slots = asyncio.Semaphore(config.max_concurrent)
         self._stopping = False
@@ -394,7 +347,7 @@ class InterventionOrchestrator:
             return
         if why := self.config.inert:
             detail = f"would have tried {', then '.join(strategies)}"
-            self._parts.skip(alert, strategies[0], why, detail)
+            self._parts.journal.skip(alert, strategies[0], why, detail)
         elif any(case.alert.alert_type == alert.alert_type for case in cases):
             return  # it is being dealt with
         elif sum(len(queue.waiting) for queue in self._queues.values()) >= self.config.queue:
@@ -444,7 +397,7 @@ class InterventionOrchestrator:
 
     def _too_many(self, alert: AnomalyAlert) -> None:
         strategy = self._parts.configured(alert)[0]
-        self._parts.skip(alert, strategy, Reason.QUEUE, "too many alerts wait already")
+        self._parts.journal.skip(alert, strategy, Reason.QUEUE, "too many alerts wait already")
 
     async def _work(self, session_id: str, queue: _SessionQueue) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from enum import StrEnum
 from typing import Any
 
@@ -55,11 +54,6 @@ class Reason(StrEnum):
     REPEATED_FAILURES = "repeated_failures"
     QUEUE = "queue"
     """Too many alerts wait already."""
-
-
-def new_id(dice: random.Random) -> str:
-    """Return a random id: 32 hexadecimal digits."""
-    return f"{dice.getrandbits(128):032x}"
 
 
 class InterventionRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,13 +25,14 @@ from debbie_otel.intervention.channel import Answer, Request
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.journal import InterventionJournal
 from debbie_otel.intervention.policy import Policies, Refusal
-from debbie_otel.intervention.records import InterventionRecord, InterventionResult, new_id
+from debbie_otel.intervention.records import InterventionRecord, InterventionResult
 from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.paths import Fields
 from debbie_otel.session.dialect.templates import fill
-from debbie_otel.session.model import Call, Outcome, SessionInfo, Tool
+from debbie_otel.session.model import Call, Outcome, Tool
 
 STRATEGY = "tool_retry"
 ALERT_TYPE = "tool_error"
@@ -82,8 +83,8 @@ class ToolRetrier:
         self._guard = environment.guard
         self._tell = environment.events.publish
         self._policies = policies
-        self._history = history
         self._dice = dice or random.Random()
+        self._journal = InterventionJournal(history, environment, self._dice)
         self._permanent = re.compile(settings.permanent or "(?!)", re.IGNORECASE)
         self._held: dict[int, _Held] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -160,7 +161,7 @@ class ToolRetrier:
     def _begin(self, tool: Tool, held: _Held) -> None:
         if self._inert:
             would = Refusal(self._inert, f"would have called {tool.name} again", True)
-            self._refuse(would, self._records(tool, held))
+            self._refuse(would, _alert_of(tool, self._clock()), held)
             return
         if self._loop is None:  # it has been stopped meanwhile
             held.reach.channel.release(held.call)
@@ -194,13 +195,12 @@ class ToolRetrier:
             unsubscribe()
 
     async def _attempts(self, tool: Tool, held: _Held) -> None:
-        records = self._records(tool, held)
-        alert = records.alert
+        alert = _alert_of(tool, self._clock())
         policy = self._policies.of(alert.session_id)
         for attempt in range(1, self._settings.max_attempts + 1):
             refusal = policy.admit(STRATEGY, self._clock())
             if refusal is not None:
-                self._refuse(refusal, records)
+                self._refuse(refusal, alert, held)
                 return
             policy.refused = ""
             await asyncio.sleep(self._delay(attempt))
@@ -210,10 +210,9 @@ class ToolRetrier:
             try:
                 answer, why, lost = await self._call(held, tool.name)
             except asyncio.CancelledError:
-                now = self._clock()
-                self._end(alert, records.repeated(attempt, started_ns, now, "given up"))
+                self._end(alert, self._record(alert, held, attempt, started_ns, "given up"))
                 raise
-            record = records.repeated(attempt, started_ns, self._clock(), why)
+            record = self._record(alert, held, attempt, started_ns, why)
             policy.learn(record)
             if answer is not None:
                 # A restart may have answered the client's call meanwhile.
@@ -223,25 +222,40 @@ class ToolRetrier:
             if answer is not None or lost:
                 return
 
-    def _records(self, tool: Tool, held: _Held) -> _Records:
-        return _Records(_alert_of(tool, self._clock()), held.reach.session.info, self._dice)
-
-    def _refuse(self, refusal: Refusal, records: _Records) -> None:
+    def _refuse(self, refusal: Refusal, alert: AnomalyAlert, held: _Held) -> None:
         """Tell why a call is not repeated: once, and not for every call that fails."""
-        policy = self._policies.of(records.alert.session_id)
+        policy = self._policies.of(alert.session_id)
         if policy.refused != refusal.reason:
             policy.refused = refusal.reason
-            self._end(records.alert, records.refused(refusal, self._clock()))
+            info = held.reach.session.info
+            self._journal.skip(alert, STRATEGY, refusal.reason, refusal.detail, info)
+
+    def _record(
+        self, alert: AnomalyAlert, held: _Held, attempt: int, started_ns: int, why: str
+    ) -> InterventionRecord:
+        """Return the record of a repetition; `why` it failed, empty if it succeeded."""
+        now = self._clock()
+        what = f"{alert.subject} was called again"
+        facts: dict[str, Any] = {
+            "result": InterventionResult.SUCCESS,
+            "detail": f"{what} and succeeded",
+            "recovery_seconds": (now - alert.fired_ns) / 1e9,
+        }
+        if why:
+            failure = InterventionResult.FAILURE
+            facts = {"result": failure, "reason": "failed_again", "detail": f"{what}; {why}"}
+        return self._journal.record(
+            alert,
+            STRATEGY,
+            info=held.reach.session.info,
+            attempt=attempt,
+            started_ns=started_ns,
+            ended_ns=now,
+            **facts,
+        )
 
     def _end(self, alert: AnomalyAlert, record: InterventionRecord) -> None:
-        with self._guard("the history of interventions"):
-            self._history.add(record)
-        done = Done.acted(record.detail) if record.attempt else None
-        self._tell(
-            InterventionEvent(
-                "ended", alert, STRATEGY, record.attempt, record.ended_ns, done, record
-            )
-        )
+        self._journal.end(alert, record, Done.acted(record.detail))
 
     async def _call(self, held: _Held, tool: str) -> tuple[Answer | None, str, bool]:
         """Return the answer to a repetition; or None, why, and whether another is of no use."""
@@ -310,9 +324,6 @@ def _take_back(request: Request, held: _Held) -> None:
                 held.reach.channel.notify(act.method, fill(act.params, {"$call": request.id}))
 
 
-# -- what is recorded ---------------------------------------------------------------------------
-
-
 def _alert_of(tool: Tool, now_ns: int) -> AnomalyAlert:
     """Return an alert for a failed call, for its records; it is never published."""
     return AnomalyAlert(
@@ -325,59 +336,3 @@ def _alert_of(tool: Tool, now_ns: int) -> AnomalyAlert:
         fired_ns=now_ns,
         details={"subject": tool.name},
     )
-
-
-class _Records:
-    """Makes the records of the repetitions of one call.
-
-    Args:
-        alert: That it failed.
-        info: Its session.
-        dice: For ids.
-
-    """
-
-    def __init__(self, alert: AnomalyAlert, info: SessionInfo, dice: random.Random) -> None:
-        self.alert = alert
-        self._info = info
-        self._dice = dice
-
-    def repeated(
-        self, attempt: int, started_ns: int, ended_ns: int, why: str
-    ) -> InterventionRecord:
-        """Return the record of a repetition; `why` it failed, empty if it succeeded."""
-        what = f"{self.alert.subject} was called again"
-        facts: dict[str, Any] = {
-            "result": InterventionResult.SUCCESS,
-            "detail": f"{what} and succeeded",
-            "recovery_seconds": (ended_ns - self.alert.fired_ns) / 1e9,
-        }
-        if why:
-            failure = InterventionResult.FAILURE
-            facts = {"result": failure, "reason": "failed_again", "detail": f"{what}; {why}"}
-        return self._record(attempt, started_ns, ended_ns, **facts)
-
-    def refused(self, refusal: Refusal, now_ns: int) -> InterventionRecord:
-        """Return the record of a repetition that may not be made."""
-        skipped = InterventionResult.SKIPPED
-        return self._record(
-            0, now_ns, now_ns, result=skipped, reason=refusal.reason, detail=refusal.detail
-        )
-
-    def _record(
-        self, attempt: int, started_ns: int, ended_ns: int, **facts: Any
-    ) -> InterventionRecord:
-        alert, info = self.alert, self._info
-        return InterventionRecord(
-            id=new_id(self._dice),
-            session_id=alert.session_id,
-            agent=info.agent,
-            dialect=info.dialect,
-            alert_type=alert.alert_type,
-            alert_message=alert.message,
-            strategy=STRATEGY,
-            attempt=attempt,
-            started_ns=started_ns,
-            ended_ns=ended_ns,
-            **facts,
-        )
