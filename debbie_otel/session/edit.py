@@ -110,7 +110,11 @@ def raw_value(payload: bytes, path: str) -> bytes | None:
     return None
 
 
-_encode = msgspec.json.encode
+def _encode(text: str) -> bytes:
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can hold and UTF-8 cannot
+        return json.dumps(text).encode()
 
 
 def _replaced(payload: bytes, changes: list[tuple[Span, bytes]]) -> bytes:

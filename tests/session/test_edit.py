@@ -112,6 +112,12 @@ def test_a_string_changes_in_its_place() -> None:
             change_string(params, path, str.upper)
 
 
+def test_a_name_may_be_no_valid_unicode() -> None:
+    names = {"\ud800": "a", "b": "\udfff"}
+    changed = rename_strings(b'{"params":{"x":"\\ud800","y":"b"}}', ["params.x", "params.y"], names)
+    assert changed == b'{"params":{"x":"a","y":"\\udfff"}}'
+
+
 def test_names_that_are_swapped_do_not_change_twice() -> None:
     payload = b'{"params":{"from":"a","to":"b"}}'
     swapped = {"a": "b", "b": "a"}
