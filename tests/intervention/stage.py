@@ -23,6 +23,7 @@ from debbie_otel.intervention.events import Done, DoneKind, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.records import InterventionRecord
+from debbie_otel.intervention.recovery import RecoveryWatch
 from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import Subscriber, Unsubscribe
@@ -40,10 +41,10 @@ ENDS = "close"
 class LivePlay:
     """A live session that hangs, as interventions know it (`LiveSessions`)."""
 
-    def __init__(self) -> None:
-        self.play = Play("aiwhisperer")
+    def __init__(self, dialect: str = "aiwhisperer", begins: str = f"{START}\n{HUNG}") -> None:
+        self.play = Play(dialect)
         self.monitor = DebbieMonitor()
-        self.tell(f"{START}\n{HUNG}")
+        self.tell(begins)
         self.guard = FailOpen()
         self.cut_off: str | None = None
 
@@ -55,6 +56,19 @@ class LivePlay:
         session = self.play.connection.session
         channel = cast("Channel", SimpleNamespace(ended=self.cut_off))
         return Reach(session, self.play.connection, channel) if session.live else None
+
+    async def attempt(self, **config: Any) -> Attempt:
+        """Return what a strategy of a user gets in this session."""
+        got: list[Attempt] = []
+
+        async def keep(attempt: Attempt) -> None:
+            got.append(attempt)
+
+        executor = InterventionExecutor(InterventionConfig(**config), self)
+        executor.register("keep", keep)
+        alert = alerts.alert(session_id=self.play.connection.session.info.id)
+        await executor.execute(alert, "custom:keep", 0, RecoveryWatch(alert), self.clock())
+        return got[0]
 
     def calls_of(self, session: Session) -> list[Call]:
         return [call for call in self.play.connection.pending_calls if call.session is session.info]
