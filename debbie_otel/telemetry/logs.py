@@ -88,7 +88,8 @@ class RescuingExporter(LogRecordExporter):
         self._file = file
         self._under_way: list[ReadableLogRecord] = []
         self._lock = threading.Lock()  # a failure and `rescue` must not write the same twice
-        self._ended = False
+        self._ended = False  # all that was left is in the file
+        self._shut_down = False
         self._told = False
         self.failures = 0
 
@@ -98,11 +99,12 @@ class RescuingExporter(LogRecordExporter):
             if self._ended:
                 return LogRecordExportResult.FAILURE
             self._under_way = list(batch)
+        result = LogRecordExportResult.FAILURE
         try:
-            result = self._exporter.export(batch)
+            if not self._shut_down:
+                result = self._exporter.export(batch)
         except Exception as error:  # noqa: BLE001 - an exporter's fault must not lose the batch
             _logger.debug("log export: %r", error)
-            result = LogRecordExportResult.FAILURE
         with self._lock:
             kept, self._under_way = self._under_way, []
             if result is not LogRecordExportResult.SUCCESS:
@@ -120,9 +122,9 @@ class RescuingExporter(LogRecordExporter):
 
     def shutdown(self) -> None:
         """End the exporter, once; that cuts off what it is at."""
-        exporter: Any = self._exporter
-        self._exporter = _ENDED
-        exporter.shutdown()
+        if not self._shut_down:
+            self._shut_down = True
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Have the exporter send what it buffers."""
@@ -137,22 +139,6 @@ class RescuingExporter(LogRecordExporter):
             text = "log events cannot be delivered; they are in %s"
             _logger.warning(text if written else "log events are lost: neither sent nor in %s",
                             self._file.path)  # fmt: skip
-
-
-class _Ended(LogRecordExporter):
-    """Stands in for an exporter that has been shut down."""
-
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:  # noqa: ARG002
-        return LogRecordExportResult.FAILURE
-
-    def shutdown(self) -> None:
-        pass
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        return True
-
-
-_ENDED = _Ended()
 
 
 class _Events(msgspec.Struct, frozen=True):
