@@ -27,7 +27,7 @@ from debbie_otel.session.model import Clock, TraceContext
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import ConnectionFacts
 from debbie_otel.telemetry.hub import TelemetryHub
-from debbie_otel.telemetry.recorder import RECORDED, Recorder
+from debbie_otel.telemetry.recorder import Recorder
 from debbie_otel.wire.direction import MessageDirection
 from debbie_otel.wire.frames import TOO_LARGE
 from debbie_otel.wire.observer import (
@@ -41,8 +41,6 @@ from debbie_otel.wire.observer import (
 PayloadSink = Callable[[int, str, MessageDirection, bytes], None]
 """Takes time (ns), connection, direction and payload of each message: a recording. Of what is too
 large to keep it gets a stand-in, so that calls are answered in it, too."""
-
-_RECORDING = "the recording of a span"
 
 
 def _nothing() -> None:
@@ -271,9 +269,7 @@ class WebSocketInterceptor:
             with self.guard("the set-up of telemetry"):
                 recorder = self._make_recorder(self._hub)
                 self._end_recording()
-                self._end_recording = self._events.subscribe(
-                    recorder.on_event, *RECORDED, place=_RECORDING
-                )
+                self._end_recording = recorder.subscribe_to(self._events)
 
     def _make_recorder(self, hub: TelemetryHub) -> Recorder:
         dialect = self.connection.dialect

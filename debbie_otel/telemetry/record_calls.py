@@ -30,7 +30,8 @@ class CallRecorder:
     def __init__(self, spans: ConnectionSpans, instruments: Instruments, traces: Traces) -> None:
         self._spans = spans
         self._instruments = instruments
-        self._traces = traces
+        self._turns = traces.turns
+        self._opened = traces.calls
 
     def call_ended(self, event: ev.CallEnded) -> None:
         """Record a request with its response."""
@@ -39,7 +40,7 @@ class CallRecorder:
         kind = self._spans.kinds[call.direction]
         served = kind is _SERVER
         if call.opens_turn and turn is not None:
-            turn_span = self._traces.turns.get(turn)
+            turn_span = self._turns.get(turn)
             exemplar = (0, 0) if turn_span is None else turn_span.exemplar
             self._instruments.call(call, served, *exemplar)
             return
@@ -59,7 +60,7 @@ class CallRecorder:
             if call.error_code is not None:
                 attributes[semconv.RPC_RESPONSE_STATUS_CODE] = str(call.error_code)
             status = status_of(attributes, call.outcome, call.error_type, call.error_message)
-        span = self._traces.calls.get(call)
+        span = self._opened.get(call) if self._opened.entries else None
         if span is None:
             span = self._spans.open_call(call, attributes)
         else:

@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from debbie_otel import semconv
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus, Unsubscribe
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import (
     ConnectionFacts,
@@ -70,6 +71,17 @@ class Recorder:
         self._spans = ConnectionSpans(writer, traces, options, facts)
         self._calls = CallRecorder(self._spans, instruments, traces)
         self._messages = MessageRecorder(self._spans, instruments, options)
+
+    def subscribe_to(self, events: EventBus) -> Unsubscribe:
+        """Hear of every kind of event that leaves a trace.
+
+        The two that come with every request are taken without a detour by `on_event`.
+        """
+        others = dict.fromkeys(RECORDED, self.on_event)
+        calls, counts = self._calls.call_ended, self._instruments.message_seen
+        return events.subscribe_handlers(
+            {**others, ev.CallEnded: calls, ev.MessageSeen: counts}, place="the recording of a span"
+        )
 
     def on_event(self, event: ev.Event) -> None:
         """Record an event of a kind that is RECORDED; others leave no trace.

@@ -8,13 +8,15 @@ parent's trace flags. The SDK's own `ReadableSpan` is made only for an exporter 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, final
 
 import msgspec
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -160,7 +162,9 @@ class SpanWriter:
         self._origin = Origin(resource, scope)
         self._sampler = sampler
         self._new_trace_id = ids.generate_trace_id
-        self._new_span_id = ids.generate_span_id
+        self._new_span_id: Callable[[], int] = ids.generate_span_id
+        if type(ids) is RandomIdGenerator:  # the same, but for a loop that rules out zero
+            self._new_span_id = partial(random.getrandbits, 64)
         # The samplers that need not be asked: on, and on unless the parent is off.
         self._always = sampler is ALWAYS_ON
         self._follows_parent = sampler is DEFAULT_ON
@@ -169,7 +173,7 @@ class SpanWriter:
         """Start a span; without a parent it begins a trace of its own."""
         parent = span.parent
         span.origin = self._origin
-        span.span_id = self._new_span_id()
+        span.span_id = self._new_span_id() or 1
         if parent is None:
             span.trace_id = self._new_trace_id()
         else:

@@ -22,23 +22,24 @@ _Kept = TypeVar("_Kept")
 
 
 class Companions(Generic[_Of, _Kept]):
-    """A value for an object, as long as the object lives; by identity, at the cost of a dict's."""
+    """A value for an object, as long as the object lives; by identity, at the cost of a dict's.
+
+    Attributes:
+        entries: By the id of the object.
+
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[weakref.ref[_Of], _Kept]] = {}
-
-    def __len__(self) -> int:
-        """Return for how many objects there is a value."""
-        return len(self._entries)
+        self.entries: dict[int, tuple[weakref.ref[_Of], _Kept]] = {}
 
     def get(self, of: _Of) -> _Kept | None:
         """Return the value of an object."""
-        entry = self._entries.get(id(of))
+        entry = self.entries.get(id(of))
         return None if entry is None else entry[1]
 
     def set(self, of: _Of, value: _Kept) -> None:
         """Set the value of an object."""
-        key, entries = id(of), self._entries
+        key, entries = id(of), self.entries
         entries[key] = (weakref.ref(of, lambda _: entries.pop(key, None)), value)
 
 

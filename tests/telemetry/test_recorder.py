@@ -7,6 +7,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
+from debbie_otel.session.event_bus import EventBus
 from debbie_otel.telemetry.recorder import RECORDED, Recorder
 from tests.play import SECOND, Play
 from tests.session.openings import ACP_START, CODEX_DONE, CODEX_START, update
@@ -139,3 +140,21 @@ def test_every_kind_that_is_recorded_has_its_branch() -> None:
     source = inspect.getsource(Recorder.on_event)
     compared = re.findall(r"type\(event\) is ev\.(\w+)", source)
     assert compared == [kind.__name__ for kind in RECORDED]
+
+
+def test_what_it_subscribes_to_is_recorded_as_by_on_event() -> None:
+    by_bus, by_hand = Recorded(Play()), Recorded(Play())
+    bus = EventBus()
+    end = by_bus.recorder.subscribe_to(bus)
+    for transcript in (SESSION, TURN):
+        before = len(by_bus.stage.events)
+        by_bus.stage.play(transcript)
+        bus.publish_all(by_bus.stage.events[before:])
+        by_hand.play(transcript)
+    assert tree(by_bus.spans) == tree(by_hand.spans) != []
+    assert by_bus.instruments._messages == by_hand.instruments._messages != {}
+    recorded = len(by_bus.finished)
+    end()
+    by_bus.stage.close()
+    bus.publish_all(by_bus.stage.events)
+    assert len(by_bus.finished) == recorded

@@ -26,10 +26,10 @@ def test_a_value_is_of_one_object_and_goes_with_it() -> None:
     kept.set(one, "one")
     assert (kept.get(one), kept.get(other)) == ("one", None)
     kept.set(one, "again")
-    assert (kept.get(one), len(kept)) == ("again", 1)
+    assert (kept.get(one), len(kept.entries)) == ("again", 1)
     del one
     gc.collect()
-    assert len(kept) == 0
+    assert len(kept.entries) == 0
 
 
 def test_a_value_is_not_found_by_an_object_in_the_same_place() -> None:
@@ -39,7 +39,7 @@ def test_a_value_is_not_found_by_an_object_in_the_same_place() -> None:
         assert kept.get(one) is None
         kept.set(one, "one")
         del one
-    assert len(kept) == 0
+    assert len(kept.entries) == 0
 
 
 def test_companions_may_go_before_the_object_does() -> None:
@@ -55,11 +55,11 @@ def test_calls_that_have_ended_leave_nothing() -> None:
     recorded = Recorded(Play("mcp"), mcp=True)
     for number in range(200):
         recorded.play(MCP_CALL % (number, number, number))
-        assert len(recorded.traces.calls) >= 1
+        assert len(recorded.traces.calls.entries) >= 1
         recorded.play(MCP_ANSWER % number)
         recorded.forget()
     gc.collect()
-    assert len(recorded.traces.calls) == 0
+    assert len(recorded.traces.calls.entries) == 0
 
 
 def test_turns_leave_nothing_but_what_the_session_remembers() -> None:
@@ -73,5 +73,5 @@ def test_turns_leave_nothing_but_what_the_session_remembers() -> None:
         recorded.forget()
     gc.collect()
     (session,) = recorded.stage.connection.sessions
-    assert len(recorded.traces.turns) <= len(session.past) + len(session.open_turns)
-    assert len(recorded.traces.sessions) == 1
+    assert len(recorded.traces.turns.entries) <= len(session.past) + len(session.open_turns)
+    assert len(recorded.traces.sessions.entries) == 1

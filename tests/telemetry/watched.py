@@ -37,7 +37,9 @@ class Watched:
         url = f"grpc://127.0.0.1:{collector.port}"
         fields = {"otlp": url, "data_dir": data_dir} | telemetry
         config = msgspec.structs.replace(
-            config, telemetry=msgspec.structs.replace(config.telemetry, **fields)
+            config,
+            telemetry=msgspec.structs.replace(config.telemetry, **fields),
+            detection=msgspec.structs.replace(config.detection, silence=None),  # 30 s are too long
         )
         self.debbie = DebbieDebugger(config, environ={}, clock=lambda: self.now, telemetry=enabled)
         if self.debbie.pipeline is not None:
