@@ -1,13 +1,16 @@
-"""Debbie's own failures: swallowed and counted, except under her own tests."""
+"""Debbie's own failures: swallowed and counted, except under its own tests."""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from debbie_otel import errors
 from debbie_otel.errors import FailOpen
 
 _TESTS_OF_A_USER = """
@@ -30,6 +33,35 @@ def test_a_program_that_embeds_debbie(tmp_path):
     interceptor.message_received(MessageDirection.CLIENT_TO_SERVER, b'{"id":1,"method":"x"}', 1)
     assert seen
 """
+
+
+def test_the_tree_at_the_head_is_the_tree() -> None:
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"(?P<depth>[│├└─ ]*)(?P<name>[A-Z]\w+(Error|First))\b", line)
+        if found is not None:
+            above = [*above[: len(found["depth"]) // 4], found["name"]]
+            drawn[found["name"]] = above[-2] if len(above) > 1 else "Exception"
+    there = {
+        name: kind.__bases__[0].__name__
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert drawn == there
+
+
+def test_every_exception_of_the_package_is_in_the_tree() -> None:
+    """But for those that never leave their module, and those of the demo's agent."""
+    package = Path(errors.__file__).parent
+    elsewhere = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+                if any(re.search(r"(Error|Exception)$", base) for base in bases):
+                    elsewhere.append(str(path.relative_to(package)))
+    assert {place.split("/")[0] for place in elsewhere} == {"errors.py", "demo"}
 
 
 def test_a_failure_is_counted_and_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,21 +17,19 @@ from debbie_otel.app.channels.client_channel import ClientChannel
 from debbie_otel.app.channels.server_channel import ServerChannel
 from debbie_otel.app.channels.tap_channel import TapChannel
 from debbie_otel.app.clock import wall_clock
-from debbie_otel.app.config import Config
+from debbie_otel.app.config import Config, load_dialects
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.app.runtime import Runtime, SharedState
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
-from debbie_otel.errors import ConfigurationError, DialectError, FailOpen
+from debbie_otel.errors import ConfigurationError, FailOpen
 from debbie_otel.intervention.attempt import Reach, Strategy
 from debbie_otel.intervention.channel import Channel
 from debbie_otel.intervention.wiring import Interventions
 from debbie_otel.report.analysis import SessionAnalysis
 from debbie_otel.report.live import LiveReporter
-from debbie_otel.session.dialect.dialect import Dialect
-from debbie_otel.session.dialect.registry import Dialects, builtin_dialects
 from debbie_otel.session.directory import Limits
 from debbie_otel.session.model import Clock
 from debbie_otel.telemetry.attributes import Attributes
@@ -44,29 +42,6 @@ from debbie_otel.transports.tap.dialer import Dialer
 from debbie_otel.transports.tap.listener import Tap, TapLimits
 from debbie_otel.transports.tap.opening import ClientConnection
 from debbie_otel.transports.tls import listen_context, upstream_context
-
-
-def load_dialects(config: Config) -> Dialects:
-    """Return the built-in dialects and the user's own, and which one to speak.
-
-    Raises:
-        ConfigurationError: A file cannot be read, or the dialect to speak is unknown.
-
-    """
-    known = builtin_dialects()
-    for path in config.dialects.paths:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise DialectError(str(path), f"cannot be read: {reason}") from None
-        dialect = Dialect.from_toml(text, str(path))
-        # The user's own come first, so that they are recognised before ours.
-        known = {dialect.name: dialect} | {k: v for k, v in known.items() if k != dialect.name}
-    chosen = config.proxy.dialect
-    if chosen != "auto" and chosen not in known:
-        raise ConfigurationError("--dialect", f"unknown: {chosen}", "auto, " + ", ".join(known))
-    return Dialects(known, None if chosen == "auto" else chosen)
 
 
 class DebbieDebugger:

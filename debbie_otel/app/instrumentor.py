@@ -21,8 +21,8 @@ from opentelemetry.trace import TracerProvider
 
 from debbie_otel.app.background import BackgroundDebugger
 from debbie_otel.app.clock import wall_clock
-from debbie_otel.app.config import Config, load_config
-from debbie_otel.app.debugger import DebbieDebugger, load_dialects
+from debbie_otel.app.config import Config, load_config, load_dialects
+from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.transports.program.patches import Patches
 
 

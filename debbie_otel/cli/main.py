@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from debbie_otel.app.clock import wall_clock
-from debbie_otel.app.config import Config
+from debbie_otel.app.config import Config, load_dialects
 from debbie_otel.app.config.sources import Sources
-from debbie_otel.app.debugger import load_dialects
 from debbie_otel.errors import ConfigurationError, DebbieError
 
 _Result = TypeVar("_Result")

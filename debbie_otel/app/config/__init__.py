@@ -12,3 +12,4 @@ from debbie_otel.app.config.sections import TelemetryConfig as TelemetryConfig
 from debbie_otel.app.config.sources import CAPTURE_CONTENT as CAPTURE_CONTENT
 from debbie_otel.app.config.sources import config_of as config_of
 from debbie_otel.app.config.sources import load_config as load_config
+from debbie_otel.app.config.sources import load_dialects as load_dialects

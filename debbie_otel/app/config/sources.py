@@ -18,7 +18,9 @@ import msgspec
 from debbie_otel.app.config.presets import PROFILES
 from debbie_otel.app.config.sections import Config
 from debbie_otel.app.config.validation import decode, decode_types
-from debbie_otel.errors import ConfigurationError
+from debbie_otel.errors import ConfigurationError, DialectError
+from debbie_otel.session.dialect.dialect import Dialect
+from debbie_otel.session.dialect.registry import Dialects, builtin_dialects
 
 ENVIRONMENT = {
     "DEBBIE_UPSTREAM": ("proxy", "upstream"),
@@ -121,6 +123,29 @@ def config_of(document: Mapping[str, Any], environ: Mapping[str, str] | None = N
     }
     left = {name: value for name, value in (environ or {}).items() if name not in said}
     return _completed(config, given, left, {})
+
+
+def load_dialects(config: Config) -> Dialects:
+    """Return the built-in dialects and the user's own, and which one to speak.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or the dialect to speak is unknown.
+
+    """
+    known = builtin_dialects()
+    for path in config.dialects.paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DialectError(str(path), f"cannot be read: {reason}") from None
+        dialect = Dialect.from_toml(text, str(path))
+        # The user's own come first, so that they are recognised before the built-in ones.
+        known = {dialect.name: dialect} | {k: v for k, v in known.items() if k != dialect.name}
+    chosen = config.proxy.dialect
+    if chosen != "auto" and chosen not in known:
+        raise ConfigurationError("--dialect", f"unknown: {chosen}", "auto, " + ", ".join(known))
+    return Dialects(known, None if chosen == "auto" else chosen)
 
 
 def _completed(
