@@ -19,7 +19,7 @@ BUILD_TOOLS := hatchling editables
 .PHONY: help demo test lowest lint types bench eval faults harmless peers stack dashboards pictures clean
 
 help:
-	@echo "make demo    a scripted agent, Debbie before it, and what she saw"
+	@echo "make demo    a scripted agent, Debbie before it, and what it saw"
 	@echo "make test    the tests;  make lint, make types: the checks"
 	@echo "make lowest  the tests with the lowest versions of the dependencies, in $(LOWEST)"
 	@echo "make peers   installs real MCP, ACP and Codex peers, which more tests then run with"
@@ -28,7 +28,7 @@ help:
 	@echo "make dashboards   writes dashboards/ anew from dashboards/source; make pictures"
 	@echo "             draws them after a demo, with a real collector and Prometheus, into docs/"
 	@echo "make faults  agents that get stuck in every known way, and what Debbie does about it;"
-	@echo "             and healthy ones, about which she does nothing"
+	@echo "             and healthy ones, about which it does nothing"
 	@echo "make harmless   healthy sessions of minutes and hours, recorded and made, played live:"
 	@echo "             nothing is done to them"
 	@echo "make bench   what Debbie costs, beside a bare relay and nginx"

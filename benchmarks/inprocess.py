@@ -93,7 +93,7 @@ class Talk:
 
 
 class Rig:
-    """The server, the receiver, and the two Debbies: with her own export, and with the SDK's."""
+    """The server, the receiver, and the two Debbies: with its own export, and with the SDK's."""
 
     def __init__(self, settings: Settings, stack: AsyncExitStack, directory: Path) -> None:
         self._settings = settings
@@ -122,7 +122,7 @@ class Rig:
         return await self._stack.enter_async_context(connect(url, proxy=None, compression=None))
 
     async def debbie(self, **providers: Any) -> DebbieDebugger:
-        """Return a Debbie as `DebbieInstrumentor` makes her: telemetry, detector, interventions."""
+        """Return a Debbie as `DebbieInstrumentor` makes it: telemetry, detector, interventions."""
         scheme = "grpc" if self._settings.otlp == "grpc" else "http"
         telemetry = msgspec.structs.replace(
             Config().telemetry,

@@ -23,7 +23,7 @@ async def main() -> None:
     debbie = DebbieFactory.create_default(rules=[CROWDED], detection={"check_interval": 0.2})
     assert debbie.detector is not None
 
-    # Debbie reads the program's metrics by a reader of her own, beside the exporter's.
+    # Debbie reads the program's metrics by a reader of its own, beside the exporter's.
     provider = MeterProvider([debbie.detector.metric_reader()])
     queue = provider.get_meter("shop").create_gauge("shop.queue.length")
 

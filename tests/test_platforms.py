@@ -71,7 +71,7 @@ def test_a_signal_stops_it(without_posix: Any) -> None:
 
 
 def test_what_cannot_be_done_is_said(without_posix: Any) -> None:
-    assert without_posix["script"] == "not run: this platform cannot limit what a process uses"
+    assert without_posix["script"] == "this platform cannot limit what a script uses"
     assert without_posix["unix_socket"].startswith(
         "--listen: this platform has no Unix-domain sockets"
     )

@@ -140,11 +140,24 @@ def damaged_history(file: Path) -> str:
     return "" if aside is None else aside.name
 
 
-async def ran(script: Path) -> str:
-    from debbie_otel.intervention.sandbox import run_sandboxed
+async def diagnosis() -> str:
+    from debbie_otel.detection.alerts import AnomalyAlert
     from debbie_otel.intervention.settings import ScriptSettings
+    from debbie_otel.intervention.snapshot import snapshot
+    from debbie_otel.intervention.strategies.python_script import ScriptStrategy
 
-    return (await run_sandboxed(script, b"", ScriptSettings())).errors
+    alert = AnomalyAlert(
+        alert_type="slow_response",
+        severity="medium",
+        session_id="s",
+        subject="",
+        message="slow",
+        since_ns=0,
+        fired_ns=0,
+        details={},
+    )
+    strategy = ScriptStrategy(ScriptSettings(), lambda alert, session: snapshot(session, alert, 0))
+    return (await strategy(alert, None)).detail
 
 
 def unix_socket() -> str:
@@ -170,8 +183,7 @@ def main() -> None:
     result["stopped"] = asyncio.run(signalled())
     result["recorded"] = recorded_twice(folder / "recording.jsonl")
     result["aside"] = damaged_history(folder / "history.sqlite3")
-    (folder / "script.py").write_text("print(1)")
-    result["script"] = asyncio.run(ran(folder / "script.py"))
+    result["script"] = asyncio.run(diagnosis())
     result["unix_socket"] = unix_socket()
     print(json.dumps(result))
 

@@ -282,10 +282,10 @@ print("flushed")
     assert time.monotonic() - started < 9
 
 
-def connections() -> list[object]:
+def connections() -> set[object]:
     """The sockets of this process that are connected or about to be."""
     found = psutil.net_connections("inet")  # before psutil 6 a process's own has another name
-    return [c for c in found if c.raddr and c.pid == os.getpid()]
+    return {(c.fd, c.laddr, c.raddr) for c in found if c.raddr and c.pid == os.getpid()}
 
 
 def test_nothing_runs_and_nobody_is_asked_before_the_start(tmp_path: Path) -> None:
@@ -299,7 +299,8 @@ def test_nothing_runs_and_nobody_is_asked_before_the_start(tmp_path: Path) -> No
         end_span(pipeline, 0)
         pipeline.meter("x").create_counter("calls").add(1)
         assert pipeline.destination.kind == "undecided"
-        assert (set(threading.enumerate()), connections()) == (threads, sockets)
+        assert set(threading.enumerate()) <= threads
+        assert connections() <= sockets  # those of earlier tests may end meanwhile
         with pytest.raises(BlockingIOError):
             server.accept()
     assert list(tmp_path.iterdir()) == []
