@@ -286,13 +286,24 @@ def _parse_unusual(
     except _UNREADABLE:
         entries = members_of_batch(payload) if isinstance(loads(payload), list) else []
     messages = []
-    for entry in entries or [payload]:
+    for entry in entries or [_in_utf_8(payload)]:
         try:
             envelope = _decode_envelope(entry)
         except _UNREADABLE:
             envelope = _odd_envelope(entry)
-        messages.append(_message(envelope, entry, direction, time_ns))
+        messages.append(_message(envelope, entry if entries else payload, direction, time_ns))
     return messages
+
+
+def _in_utf_8(payload: bytes) -> bytes:
+    """Return a message in the encoding of JSON, without a mark (RFC 8259 section 8.1)."""
+    encoding = json.detect_encoding(payload)
+    if encoding == "utf-8":
+        return payload
+    try:
+        return payload.decode(encoding).encode()
+    except ValueError:
+        return payload
 
 
 def _odd_envelope(payload: bytes) -> _Envelope:

@@ -36,7 +36,7 @@ CORPUS: dict[str, tuple[bytes, list[str]]] = {
     "NaN": (b'{"id":1,"method":"a","params":{"x":NaN,"y":-Infinity}}', ["request"]),
     "NaN as id": (b'{"id":NaN,"method":"a"}', ["request"]),
     "huge number": (b'{"id":2,"method":"a","params":[1e999,%s]}' % (b"9" * 999), ["request"]),
-    "huge integer id": (b'{"id":%s,"method":"a"}' % HUGE_ID.encode(), ["unknown"]),
+    "huge integer id": (b'{"id":%s,"method":"a"}' % HUGE_ID.encode(), ["request"]),
     "huge text id": (b'{"id":"%s","method":"a"}' % HUGE_ID.encode(), ["request"]),
     "float id": (b'{"id":1.5,"method":"a"}', ["request"]),
     "null id": (b'{"id":null,"method":"a"}', ["request"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.app.config import Config
+from debbie_otel.app.config import config_of
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.wire.direction import MessageDirection
@@ -33,7 +33,7 @@ class Watched:
         self.now = 1_000 * SECOND
         self.collector = collector
         enabled = telemetry.pop("enabled", True)
-        config = Config()
+        config = config_of({"detection": {"stall_threshold": 30}})
         url = f"grpc://127.0.0.1:{collector.port}"
         fields = {"otlp": url, "data_dir": data_dir} | telemetry
         config = msgspec.structs.replace(
