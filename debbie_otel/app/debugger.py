@@ -21,7 +21,8 @@ from debbie_otel.app.config import Config, load_dialects
 from debbie_otel.app.interceptor import WebSocketInterceptor
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.app.program_interceptor import ProgramInterceptor
-from debbie_otel.app.runtime import Runtime, SharedState
+from debbie_otel.app.runtime import Runtime
+from debbie_otel.app.shared_state import SharedState
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.memory import MemoryWatch, listener
 from debbie_otel.errors import ConfigurationError, FailOpen

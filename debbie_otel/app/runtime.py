@@ -1,42 +1,32 @@
 """Runtime: what lives from a start to a stop: export, detection, interventions, interceptors.
 
 After a stop all of it is spent; the next start makes a new `Runtime`. What is kept across stop and
-start - the monitor with its subscribers, registered strategies - is in `SharedState`.
+start - the monitor with its subscribers, registered strategies - is in `shared_state`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-
-import msgspec
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
 
 from debbie_otel.app.channels.program_channel import ProgramChannel
 from debbie_otel.app.channels.server_channel import ServerChannel
 from debbie_otel.app.config import Config
-from debbie_otel.app.ingest_queue import IngestQueue
 from debbie_otel.app.interceptor import InterceptorParts, WebSocketInterceptor
 from debbie_otel.app.live_detection import LiveRunner
-from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.app.recording import RecordingWriter
+from debbie_otel.app.shared_state import SharedState
 from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.loops import LoopSteps
-from debbie_otel.detection.memory import MemoryWatch
-from debbie_otel.detection.reader import DetectorReader
-from debbie_otel.errors import FailOpen
-from debbie_otel.intervention.attempt import Environment, Reach, Strategy, is_asked_in
+from debbie_otel.intervention.attempt import Environment, Reach, is_asked_in
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.intervention.wiring import Interventions
-from debbie_otel.session.dialect.registry import Dialects
 from debbie_otel.session.event_bus import Subscriber, Unsubscribe
 from debbie_otel.session.events import Event
-from debbie_otel.session.model import Call, Clock
+from debbie_otel.session.model import Call
 from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.connection_spans import RecorderOptions
@@ -52,51 +42,10 @@ from debbie_otel.telemetry.hub import TelemetryHub
 from debbie_otel.telemetry.instruments import OpenCalls
 from debbie_otel.telemetry.record_alerts import AlertRecorder
 from debbie_otel.telemetry.record_interventions import InterventionRecorder
-from debbie_otel.telemetry.traces import Traces
 from debbie_otel.transports.program.observed import Side
 from debbie_otel.wire.direction import MessageDirection
 
 _SWEEP_SECONDS = 5.0
-
-
-class SharedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """State that is kept across stop and start.
-
-    Attributes:
-        monitor: With its subscribers.
-        guard: What happens when Debbie's own code fails.
-        clock: Tells the time.
-        dialects: That connections may speak.
-        memory: Watches the agent's process.
-        environ: Where the `OTEL_*` variables are read.
-        telemetry: Whether anything is recorded.
-        own_process: Whether the process is Debbie's alone.
-        tracer, meter: Providers that were passed; None for the global ones, or Debbie's own export.
-        strategies: The user's own, by name.
-        readers: Of the user's metrics, attached to the user's providers.
-        queue: Of all interceptors whose messages may come on any thread.
-        name: Of this Debbie, in the names of connections.
-        numbers: Of connections.
-        traces: Of sessions, which may be resumed.
-
-    """
-
-    monitor: DebbieMonitor
-    guard: FailOpen
-    clock: Clock
-    dialects: Dialects
-    memory: MemoryWatch
-    environ: Mapping[str, str]
-    telemetry: bool
-    own_process: bool
-    tracer: TracerProvider | None
-    meter: MeterProvider | None
-    name: str
-    strategies: dict[str, Strategy] = msgspec.field(default_factory=dict)
-    readers: list[DetectorReader] = msgspec.field(default_factory=list)
-    queue: IngestQueue = msgspec.field(default_factory=IngestQueue)
-    numbers: itertools.count[int] = msgspec.field(default_factory=partial(itertools.count, 1))
-    traces: Traces = msgspec.field(default_factory=Traces)
 
 
 class Runtime:
