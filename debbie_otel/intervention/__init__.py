@@ -1,6 +1,8 @@
 """Interventions: alerts in, acts on live sessions out, each verified and remembered.
 
-An alert goes through the orchestrator (queue, policy, order of strategies), the executor (one
-attempt of one strategy on one session), and recovery (did the agent itself move?); every attempt
-is a record in the history, and in the telemetry.
+An alert waits in the `orchestrator`, which asks `policy` and `learning` what may be tried and in
+which order; an `attempt` carries one of the `strategies` out; `recovery` tells whether the agent
+itself moved; the `journal` makes a record of it, which the `history` keeps. What is sent goes
+through a `channel`, by the rules of the `mediator`: it decides on each message of a connection that
+is acted on. Scripts run in a `sandbox`, people are told by `escalation`. `wiring` puts it together.
 """

@@ -48,7 +48,7 @@ _MAX_TEXT = 2048
 """Characters of a failure that say whether it is a permanent one."""
 
 
-class _Held(msgspec.Struct, frozen=True, eq=False):
+class _HeldCall(msgspec.Struct, frozen=True, eq=False):
     """A call whose answer is held back until it is known to be good."""
 
     call: Call
@@ -86,7 +86,7 @@ class ToolRetrier:
         self._dice = dice or random.Random()
         self._journal = InterventionJournal(history, environment, self._dice)
         self._permanent = re.compile(settings.permanent or "(?!)", re.IGNORECASE)
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _HeldCall] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -143,7 +143,7 @@ class ToolRetrier:
                 reach.channel.hold(call)
         except ChannelError:
             return
-        self._held[id(tool)] = _Held(call, reach)
+        self._held[id(tool)] = _HeldCall(call, reach)
 
     def _may_repeat(self, name: str, reach: Reach) -> bool:
         settings = self._settings
@@ -151,14 +151,14 @@ class ToolRetrier:
             return True
         return any(fnmatchcase(name, pattern) for pattern in settings.tools)
 
-    def _ended(self, tool: Tool, held: _Held) -> None:
+    def _ended(self, tool: Tool, held: _HeldCall) -> None:
         if tool.outcome is not Outcome.FAILED or self._is_permanent(_failure(tool)):
             held.reach.channel.release(held.call)
             return
         if self._loop is not None:
             call_on(self._loop, partial(self._begin, tool, held))
 
-    def _begin(self, tool: Tool, held: _Held) -> None:
+    def _begin(self, tool: Tool, held: _HeldCall) -> None:
         if self._inert:
             would = Refusal(self._inert, f"would have called {tool.name} again", True)
             self._refuse(would, _alert_of(tool, self._clock()), held)
@@ -173,12 +173,12 @@ class ToolRetrier:
     def _is_permanent(self, failure: str) -> bool:
         return self._permanent.search(failure[:_MAX_TEXT]) is not None
 
-    def _repeated(self, held: _Held, task: asyncio.Task[None]) -> None:
+    def _repeated(self, held: _HeldCall, task: asyncio.Task[None]) -> None:
         """Let the failure through unless the call is answered; also if the task never began."""
         self._tasks.discard(task)
         held.reach.channel.release(held.call)
 
-    async def _repeat(self, tool: Tool, held: _Held) -> None:
+    async def _repeat(self, tool: Tool, held: _HeldCall) -> None:
         """Make the call again until it succeeds, or its client gives it up."""
         task = asyncio.current_task()
         assert task is not None
@@ -194,7 +194,7 @@ class ToolRetrier:
         finally:
             unsubscribe()
 
-    async def _attempts(self, tool: Tool, held: _Held) -> None:
+    async def _attempts(self, tool: Tool, held: _HeldCall) -> None:
         alert = _alert_of(tool, self._clock())
         policy = self._policies.of(alert.session_id)
         for attempt in range(1, self._settings.max_attempts + 1):
@@ -222,7 +222,7 @@ class ToolRetrier:
             if answer is not None or lost:
                 return
 
-    def _refuse(self, refusal: Refusal, alert: AnomalyAlert, held: _Held) -> None:
+    def _refuse(self, refusal: Refusal, alert: AnomalyAlert, held: _HeldCall) -> None:
         """Tell why a call is not repeated: once, and not for every call that fails."""
         policy = self._policies.of(alert.session_id)
         if policy.refused != refusal.reason:
@@ -231,7 +231,7 @@ class ToolRetrier:
             self._journal.skip(alert, STRATEGY, refusal.reason, refusal.detail, info)
 
     def _record(
-        self, alert: AnomalyAlert, held: _Held, attempt: int, started_ns: int, why: str
+        self, alert: AnomalyAlert, held: _HeldCall, attempt: int, started_ns: int, why: str
     ) -> InterventionRecord:
         """Return the record of a repetition; `why` it failed, empty if it succeeded."""
         now = self._clock()
@@ -257,7 +257,7 @@ class ToolRetrier:
     def _end(self, alert: AnomalyAlert, record: InterventionRecord) -> None:
         self._journal.end(alert, record, Done.acted(record.detail))
 
-    async def _call(self, held: _Held, tool: str) -> tuple[Answer | None, str, bool]:
+    async def _call(self, held: _HeldCall, tool: str) -> tuple[Answer | None, str, bool]:
         """Return the answer to a repetition; or None, why, and whether another is of no use."""
         call = held.call
         try:
@@ -306,7 +306,7 @@ def _text(result: Any) -> str:
     return "" if result is None else json.dumps(result)[:_MAX_TEXT]
 
 
-def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:
+def _cancels(event: ev.NotificationSeen, held: _HeldCall) -> bool:
     """Tell whether the client gives up the call that is being repeated."""
     message, call = event.message, held.call
     if message.direction is not call.direction or event.session is not held.reach.session.info:
@@ -316,7 +316,7 @@ def _cancels(event: ev.NotificationSeen, held: _Held) -> bool:
     return any(Fields(message).request_id(path) == call.id for path in paths)
 
 
-def _take_back(request: Request, held: _Held) -> None:
+def _take_back(request: Request, held: _HeldCall) -> None:
     """Cancel a repetition whose answer is not needed any more, where the dialect has a way."""
     for act in held.reach.connection.dialect.document.cancel:
         if act.each == "call" and act.kind == "notification" and act.channel == "same":
