@@ -13,13 +13,7 @@ def main() -> None:
     # The proxy ends by being asked to. Of another command, that it did not come to its end.
     code = 0 if sys.argv[1:2] == ["proxy"] else 130
     _on_signals(lambda: os._exit(code))  # nothing is open; an exception could get lost in an import
-    try:
-        from debbie_otel.cli.main import main as command
-    except ValueError as error:  # OpenTelemetry's SDK reads its limits when it is imported
-        if not str(error).startswith("OTEL_"):
-            raise
-        sys.stderr.write(f"debbie: {error}\n")
-        sys.exit(2)
+    from debbie_otel.cli.main import main as command
 
     _on_signals(lambda: sys.exit(code))  # from here on there may be something to close
     command()

@@ -55,6 +55,11 @@ def _one_line(ctx: click.Context | None = None) -> Iterator[None]:
         path = "debbie" if error.ctx is None else error.ctx.command_path
         click.echo(f"debbie: {text} (see {path} --help)", err=True)
         sys.exit(2)
+    except ValueError as error:  # OpenTelemetry's SDK reads its limits when it is imported
+        if not str(error).startswith("OTEL_"):
+            raise
+        click.echo(f"debbie: {error}", err=True)
+        sys.exit(2)
     except ConfigurationError as error:
         sources = None if ctx is None else ctx.find_object(Sources)
         click.echo(f"debbie: {error if sources is None else sources.blame(error)}", err=True)
