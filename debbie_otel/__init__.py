@@ -15,9 +15,11 @@ Each part is a context of its own and says in its docstring what it is about:
     app            configuration, composition, and the public API.
     integrations   clients of other projects.
     cli, demo      the command `debbie`, and an agent to try it on.
+    compat         what differs between platforms, and between versions of the SDK.
 
-Imports point downwards only: cli, demo -> integrations -> app -> transports -> report -> telemetry
--> intervention -> detection -> session -> wire -> errors, semconv.
+Imports point downwards only: cli -> demo -> integrations -> app -> transports -> report ->
+telemetry -> intervention -> detection -> session -> wire -> compat -> errors, semconv. The table is
+in tests/test_layers.py.
 """
 
 from __future__ import annotations

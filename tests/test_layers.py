@@ -13,7 +13,8 @@ import debbie_otel
 PACKAGE = Path(debbie_otel.__file__).parent
 
 LAYERS = [
-    ["errors", "platforms", "sdk_private", "semconv"],
+    ["errors", "semconv"],
+    ["compat"],
     ["wire"],
     ["session"],
     ["detection"],
@@ -112,7 +113,7 @@ def test_a_core_imports_only_what_does_no_io(module: Path) -> None:
 TRANSPORTS_MAY_KNOW = {
     "debbie_otel.errors",
     "debbie_otel.intervention.event_loop",
-    "debbie_otel.platforms",
+    "debbie_otel.compat.platforms",
     "debbie_otel.semconv",
     "debbie_otel.session.model",  # the type of a clock
     "debbie_otel.telemetry.attributes",  # what a connection is called in spans

@@ -113,7 +113,7 @@ async def in_process(folder: Path) -> None:
 
 
 async def signalled() -> bool:
-    from debbie_otel.platforms import on_termination
+    from debbie_otel.compat.platforms import on_termination
 
     stop = asyncio.Event()
     on_termination(stop.set)

@@ -18,8 +18,8 @@ from typing import Annotated, Self
 
 import msgspec
 
+from debbie_otel.compat.platforms import keep_private, open_private
 from debbie_otel.errors import ConfigurationError, RecordingError
-from debbie_otel.platforms import keep_private, open_private
 from debbie_otel.wire.direction import MessageDirection
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from debbie_otel.app.config import Config, load_dialects
 from debbie_otel.app.config.validation import check_files, holds_files
+from debbie_otel.compat.platforms import open_unix_connection
 from debbie_otel.intervention.escalation.delivery import receivers
-from debbie_otel.platforms import open_unix_connection
 from debbie_otel.telemetry.export.destination import (
     LOCAL_COLLECTORS,
     choose,

@@ -12,7 +12,7 @@ from rich.console import Console
 from debbie_otel.app.config import Config
 from debbie_otel.app.config.validation import check_files
 from debbie_otel.app.debugger import DebbieDebugger
-from debbie_otel.platforms import on_termination
+from debbie_otel.compat.platforms import on_termination
 from debbie_otel.report.commentary import comment_on
 from debbie_otel.report.lines import LineWriter
 from debbie_otel.report.summary import Summary

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import ServerConnection
 
+from debbie_otel.compat.platforms import on_termination
 from debbie_otel.demo.agent_session import AgentSession
 from debbie_otel.demo.script import DEMO_TURNS, Fault, ScriptedTurn, ToolCall
 from debbie_otel.demo.server import (
@@ -29,7 +30,6 @@ from debbie_otel.demo.server import (
     RpcError,
     text_of,
 )
-from debbie_otel.platforms import on_termination
 
 MODEL_TIMEOUT = 60.0
 """Seconds after which a hung model call is given up, at speed 1."""

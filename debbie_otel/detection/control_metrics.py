@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from opentelemetry.sdk.metrics.export import MetricReader
 
 from debbie_otel import semconv
+from debbie_otel.compat.sdk_private import internal_meter_provider
 from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.settings import CONTROL, CONTROL_METRICS
-from debbie_otel.sdk_private import internal_meter_provider
 
 SUBJECT = "debbie.control.subject"
 SINCE = "debbie.control.since"

@@ -30,7 +30,7 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
-from debbie_otel.sdk_private import CollectingReader, Gauge
+from debbie_otel.compat.sdk_private import CollectingReader, Gauge
 
 DELTA = AggregationTemporality.DELTA
 CUMULATIVE = AggregationTemporality.CUMULATIVE

@@ -21,10 +21,10 @@ from typing import Any
 
 import msgspec
 
+from debbie_otel.compat.platforms import locked
 from debbie_otel.errors import ForeignFileError
 from debbie_otel.intervention.learning import Tally
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.platforms import locked
 
 PROBLEMS = (sqlite3.Error, OSError, ForeignFileError)
 """What may go wrong with the file."""

@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 )
 from wrapt import ObjectProxy
 
-from debbie_otel.sdk_private import (
+from debbie_otel.compat.sdk_private import (
     ApiLoggerProvider,
     callbacks_of,
     get_logger_provider,

@@ -20,7 +20,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
-from debbie_otel.sdk_private import (
+from debbie_otel.compat.sdk_private import (
     BatchLogRecordProcessor,
     LoggerProvider,
     LogRecord,

@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from debbie_otel.compat.platforms import HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.platforms import HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS
 
 _UPSTREAM_HINT = "expected ws://HOST[:PORT][/PATH], wss://... or ws+unix:PATH[:/REQUEST/PATH]"
 _LISTEN_HINT = "expected HOST:PORT, [IPV6]:PORT, :PORT or unix:PATH"

@@ -24,8 +24,8 @@ from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from debbie_otel.compat.sdk_private import LogRecordExporter, log_exporter
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.sdk_private import LogRecordExporter, log_exporter
 from debbie_otel.telemetry.export.destination import Destination, Protocol, is_disabled
 from debbie_otel.telemetry.export.files import (
     FileLogExporter,

@@ -17,7 +17,7 @@ from opentelemetry.exporter.otlp.json.common.metrics_encoder import encode_metri
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from debbie_otel.sdk_private import (
+from debbie_otel.compat.sdk_private import (
     LogRecordExporter,
     LogRecordExportResult,
     ReadableLogRecord,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from debbie_otel.platforms import open_private
+from debbie_otel.compat.platforms import open_private
 
 
 class LinesFile:

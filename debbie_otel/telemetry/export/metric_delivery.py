@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
-from debbie_otel.sdk_private import aggregations, temporalities
+from debbie_otel.compat.sdk_private import aggregations, temporalities
 from debbie_otel.session.model import Clock
 from debbie_otel.telemetry.aggregate import Histograms
 

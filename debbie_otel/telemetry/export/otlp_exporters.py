@@ -22,7 +22,7 @@ from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_traces
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from debbie_otel.sdk_private import http_export, send_encoded
+from debbie_otel.compat.sdk_private import http_export, send_encoded
 from debbie_otel.telemetry.export.otlp_protobuf import encode_spans
 from debbie_otel.telemetry.export.span_exporter import DirectSpanExporter, ExportProblem
 from debbie_otel.telemetry.spans import OpenSpan

@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from debbie_otel import semconv
-from debbie_otel.sdk_private import LogRecordExporter
+from debbie_otel.compat.sdk_private import LogRecordExporter
 from debbie_otel.session.model import Clock
 from debbie_otel.telemetry.aggregate import Histograms
 from debbie_otel.telemetry.export import destination as destinations

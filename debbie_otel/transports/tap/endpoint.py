@@ -15,7 +15,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from debbie_otel.platforms import CAN_TELL_UNSENT, is_all_sent, is_unix_socket
+from debbie_otel.compat.platforms import CAN_TELL_UNSENT, is_all_sent, is_unix_socket
 
 if TYPE_CHECKING:
     from debbie_otel.transports.tap.splice import SplicedConnection

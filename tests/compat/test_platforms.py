@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from debbie_otel.platforms import keep_private, locked, open_private
+from debbie_otel.compat.platforms import keep_private, locked, open_private
 from tests.play import DATA
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RECORDING = DATA / "acp" / "transcript.jsonl"
 
 POSIX_ONLY = {
-    "debbie_otel/platforms.py": "asks at run time what is there",
+    "debbie_otel/compat/platforms.py": "asks at run time what is there",
     "debbie_otel/intervention/scripts/_launch.py": "never started where processes have no limits",
 }
 """Files that may use names which Windows does not have, and why."""

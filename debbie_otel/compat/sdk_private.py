@@ -1,9 +1,9 @@
 """The private names of OpenTelemetry's packages that Debbie cannot do without, each in one place.
 
 Nothing else in the package imports or reads one. Where a name is missing in another version,
-telemetry goes on without what it was for, as each function says; `tests/test_sdk_private.py` has a
-test per name that fails then. The API and the SDK of logs have no public modules yet, so their
-names are imported here as well.
+telemetry goes on without what it was for, as each function says; a test per name in
+tests/compat/test_sdk_private.py fails then. The API and the SDK of logs have no public modules yet,
+so their names are imported here as well.
 """
 
 from __future__ import annotations

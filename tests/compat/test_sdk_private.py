@@ -23,8 +23,8 @@ from opentelemetry.sdk.metrics.view import SumAggregation
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 import debbie_otel
-from debbie_otel import sdk_private
-from debbie_otel.sdk_private import (
+from debbie_otel.compat import sdk_private
+from debbie_otel.compat.sdk_private import (
     BatchLogRecordProcessor,
     CollectingReader,
     LoggerProvider,
