@@ -91,7 +91,9 @@ class SessionVitals:
             return False
         if call.opens_turn:
             return self._record.attempt(call.method, call.params, None, now_ns)
-        return self._record.answered(call.method, seconds, now_ns, call.params)
+        # What was asked matters only where something has failed, and a big request is read for it.
+        asked = None if self._record.failures.clean else call.params
+        return self._record.answered(call.method, seconds, now_ns, asked)
 
     def turn_started(self, event: ev.TurnStarted) -> bool:
         """Note that something is owed, and that the user spoke."""

@@ -169,6 +169,7 @@ class Connection:
 
     def _request(self, message: InterceptedMessage, out: list[Event]) -> None:
         method, now = message.method or "", message.time_ns
+        raw_id, small = message.raw_id, message.size <= MAX_PARAMS
         seen = len(out)
         name, trace = self.dialect.session_and_trace(message)
         session, unknown = self._directory.route(message, name, out)
@@ -185,9 +186,10 @@ class Connection:
             request_bytes=message.size,
             turn=self._turn(session, fields) if busy and fields is not None else None,
             trace=trace or self.caller,
-            params=message.params if message.size <= MAX_PARAMS else None,
+            request=message if small else None,
             versioned=message.versioned,
-            raw_id=_raw_id(message),
+            # A view would keep the whole message alive, as `request` does of a small one.
+            raw_id=NO_ID if raw_id is None else raw_id if small else raw_id.copy(),
         )
         if message.direction is _CLIENT:
             self._numbered_balance += 1 if type(message.id) is int else -1
@@ -436,11 +438,3 @@ class Connection:
     def _abort(self, entry: Pending, time_ns: int, error_type: str, out: list[Event]) -> None:
         entry.call.error_type = error_type
         self._end_call(entry, time_ns, Outcome.ABORTED, out)
-
-
-def _raw_id(message: InterceptedMessage) -> msgspec.Raw:
-    raw_id = message.raw_id
-    if raw_id is None:
-        return NO_ID
-    # A view would keep the whole message alive, as `params` do of a small one.
-    return raw_id if message.size <= MAX_PARAMS else raw_id.copy()

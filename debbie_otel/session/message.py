@@ -224,6 +224,66 @@ def parse_head(
     )
 
 
+_BIG = 2048
+"""Bytes from which on a message is read by its head, and the rest only where it is asked for."""
+
+
+class _ReadByHead(InterceptedMessage, gc=False):
+    """A big request or response, whose first members say what it is.
+
+    To decode it costs more than all else that is done to it, and for most nothing more is asked.
+    Its other members are then those of the whole message, in whatever order they come.
+    """
+
+    whole: InterceptedMessage | None = None
+
+    @property  # type: ignore[misc]
+    def params(self) -> msgspec.Raw | None:  # type: ignore[override]
+        """As of any message."""
+        return self._read().params
+
+    @property  # type: ignore[misc]
+    def result(self) -> msgspec.Raw | None:  # type: ignore[override]
+        """As of any message."""
+        return self._read().result
+
+    @property  # type: ignore[misc]
+    def error(self) -> msgspec.Raw | None:  # type: ignore[override]
+        """As of any message."""
+        return self._read().error
+
+    def _read(self) -> InterceptedMessage:
+        if self.whole is None:
+            try:
+                envelope = _decode_envelope(self.payload)
+            except _UNREADABLE:
+                (self.whole, *_) = _parse_unusual(self.payload, self.direction, self.time_ns)
+            else:
+                self.whole = _message(envelope, self.payload, self.direction, self.time_ns)
+        return self.whole
+
+
+def _parse_big(
+    payload: bytes, direction: MessageDirection, time_ns: int
+) -> InterceptedMessage | None:
+    """Read a message by its head; None where that does not say what it is."""
+    head = _HEAD.match(payload)
+    if head is None or (head["versioned"] or head["later"]) is None:
+        return None  # what is not versioned so far may be so in the end
+    method, raw_id = head["method"], head["id"]
+    return _ReadByHead(
+        direction,
+        _RESPONSE if method is None else _REQUEST,
+        time_ns,
+        len(payload),
+        payload,
+        _decode_plain_id(raw_id),
+        None if method is None else method.decode(),
+        versioned=True,
+        raw_id=msgspec.Raw(raw_id),
+    )
+
+
 def parse_payload(
     payload: bytes, direction: MessageDirection, time_ns: int
 ) -> list[InterceptedMessage]:
@@ -235,6 +295,10 @@ def parse_payload(
         time_ns: When, nanoseconds since the epoch.
 
     """
+    if len(payload) >= _BIG:
+        message = _parse_big(payload, direction, time_ns)
+        if message is not None:
+            return [message]
     try:
         envelope = _decode_envelope(payload)
     except _UNREADABLE:

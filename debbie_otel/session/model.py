@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.session.message import JsonRpcId
+from debbie_otel.session.message import InterceptedMessage, JsonRpcId
 from debbie_otel.wire.direction import MessageDirection
 
 Clock = Callable[[], int]
@@ -124,6 +124,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True, weakref=True):
         id: Its id, to be compared; `raw_id`, as it was spelt.
         turn: The turn in which it was made, or that it opened; None outside turns.
         opens_turn: Whether `turn` is the turn that this very request opened.
+        request: The message itself; None where it was too large to be kept.
         tool: The tool execution that this request is (MCP's tools/call).
         response_bytes: 0 until answered.
         waits_for_user: Whether a person has to answer it.
@@ -146,7 +147,7 @@ class Call(msgspec.Struct, eq=False, kw_only=True, weakref=True):
     opens_turn: bool = False
     tool: Tool | None = None
     trace: TraceContext | None = None
-    params: msgspec.Raw | None = None
+    request: InterceptedMessage | None = None
     ended_ns: int | None = None
     response_bytes: int = 0
     outcome: Outcome | None = None
@@ -159,6 +160,11 @@ class Call(msgspec.Struct, eq=False, kw_only=True, weakref=True):
     is_rpc_error: bool = False
     injected: bool = False
     part_of: Call | None = None
+
+    @property
+    def params(self) -> msgspec.Raw | None:
+        """The request's `params`; None where it has none, or was too large to be kept."""
+        return None if self.request is None else self.request.params
 
 
 class Tool(msgspec.Struct, eq=False, kw_only=True):

@@ -145,11 +145,9 @@ class Dialect:
 
         Decodes nothing but the members in question: messages may be large, and most name none.
         """
-        if message.params is None or (
-            len(message.payload) >= _BIG
-            and not self.named_sessions
-            and self._names_nothing(message)
-        ):
+        if len(message.payload) >= _BIG and self._names_nothing(message):
+            return None, None
+        if message.params is None:
             return None, None
         try:
             value = self._decode_names(message.params)
