@@ -12,9 +12,9 @@ import trio
 
 from debbie_otel.app.callbacks import MonitoringEvent
 from debbie_otel.app.monitor import DebbieMonitor
-from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.events import InterventionEvent
+from tests.app.transitions import transition
 from tests.intervention.attempts import attempt
 from tests.play import SECOND, Play
 from tests.session.openings import ACP_START, update
@@ -29,20 +29,6 @@ TALK = "\n".join(
         '<< {"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no such mode"}}',
     ]
 )
-
-
-def transition(alert_type: str = "session_stall", event: Any = "alert") -> Transition:
-    alert = AnomalyAlert(
-        alert_type=alert_type,
-        severity="high",
-        session_id="s1",
-        subject="",
-        message="It hangs",
-        since_ns=0,
-        fired_ns=30 * SECOND,
-        details={"value": 31.0},
-    )
-    return Transition(event, alert, 30 * SECOND)
 
 
 def step(phase: Any, **facts: Any) -> InterventionEvent:

@@ -9,7 +9,7 @@ from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.errors import FailOpen
 from debbie_otel.session import events as ev
-from tests.app.test_callbacks import transition
+from tests.app.transitions import transition
 from tests.play import Play
 from tests.session.openings import ACP_START
 

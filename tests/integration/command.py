@@ -118,3 +118,10 @@ async def proxy_command(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+def totals(lines: list[str]) -> list[str]:
+    """Return the first table of a summary."""
+    start = lines.index(next(line for line in lines if line.startswith("What Debbie saw")))
+    end = lines.index(next(line for line in lines if line.startswith("Response times")))
+    return lines[start:end]

@@ -12,7 +12,7 @@ from debbie_otel.session import events as ev
 from tests.integration.proxied import play
 from tests.integration.received import Metrics, Spans
 from tests.play import DATA, Play, recording
-from tests.session.test_recordings import by_hand, tools, turns
+from tests.session.counted import by_hand, tools, turns
 from tests.telemetry.collector import grpc_collector
 
 SESSIONS = {"acp": 2, "codex": 3}

@@ -11,16 +11,13 @@ import pytest
 
 from debbie_otel import semconv
 from debbie_otel.wire.direction import MessageDirection
+from tests.integration.aiwhisperer import RECORDING, SESSION, expected_tree
 from tests.integration.proxied import play
 from tests.integration.received import Metrics, Span, Spans
-from tests.play import DATA
 from tests.servers import Transcript
-from tests.session.test_recordings import by_hand
+from tests.session.counted import by_hand
 from tests.telemetry.collector import GrpcCollector, HttpCollector, grpc_collector, http_collector
 
-RECORDING = DATA / "aiwhisperer" / "transcript.jsonl"
-TREE = DATA / "aiwhisperer" / "spans.txt"
-SESSION = "2d431cfb-ad36-4f39-8194-46765a9f82d4"
 SCOPE = (semconv.SCOPE, version("debbie-otel"), semconv.SCHEMA_URL)
 
 
@@ -41,8 +38,7 @@ async def test_the_exact_span_tree(
 ) -> None:
     it = await play(RECORDING, tmp_path, url(collector))
     spans = Spans(collector.received.traces)
-    expected = [line for line in TREE.read_text().splitlines() if not line.startswith("#")]
-    assert spans.tree() == expected
+    assert spans.tree() == expected_tree()
     assert it.report is not None
     assert (it.report.delivered, it.report.spooled, it.report.dropped) == (len(spans.all), 0, 0)
     assert spans.orphans == []

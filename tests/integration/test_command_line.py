@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from debbie_otel.cli.main import main
-from tests.integration.command import debbie
-from tests.integration.test_proxy_command import totals
+from tests.integration.command import debbie, totals
 from tests.play import DATA
 from tests.telemetry.collector import make_certificate
 

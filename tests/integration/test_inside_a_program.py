@@ -24,7 +24,7 @@ from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.scenes import MISHAPS, Mishap, play
 from debbie_otel.intervention.records import InterventionResult
 from debbie_otel.intervention.settings import ToolRetrySettings
-from tests.integration.test_tool_retry import Client, Flaky
+from tests.integration.flaky import Client, Flaky
 from tests.telemetry.program import Program
 from tests.transports.pairs import eventually
 

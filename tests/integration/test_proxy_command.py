@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command import debbie, proxy_command
+from tests.integration.aiwhisperer import RECORDING, SESSION, expected_tree
+from tests.integration.command import debbie, proxy_command, totals
 from tests.integration.received import Metrics, Spans
-from tests.integration.test_aiwhisperer import RECORDING, SESSION, TREE
 from tests.play import DATA
 from tests.servers import TranscriptClient, TranscriptServer
 from tests.telemetry.collector import grpc_collector, http_collector
@@ -57,10 +57,6 @@ async def test_it_says_where_everything_is_and_what_happens(tmp_path: Path) -> N
 
 def files(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
-
-
-def expected_tree() -> list[str]:
-    return [line for line in TREE.read_text().splitlines() if not line.startswith("#")]
 
 
 async def test_the_standard_variables_say_where_telemetry_goes(tmp_path: Path) -> None:
@@ -121,13 +117,6 @@ async def test_without_a_collector_it_writes_files(tmp_path: Path) -> None:
     assert sum(int(point["asInt"]) for point in points) == 150
     calls = values["rpc.server.call.duration"]["histogram"]["dataPoints"]
     assert sum(int(point["count"]) for point in calls) == 34
-
-
-def totals(lines: list[str]) -> list[str]:
-    """Return the first table of a summary."""
-    start = lines.index(next(line for line in lines if line.startswith("What Debbie saw")))
-    end = lines.index(next(line for line in lines if line.startswith("Response times")))
-    return lines[start:end]
 
 
 def methods(lines: list[str]) -> dict[str, tuple[str, str]]:

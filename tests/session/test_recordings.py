@@ -6,14 +6,14 @@ and sessions were read off the recordings' scenarios (`note` in their lines) by 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import pytest
 
 from debbie_otel.session import events as ev
 from debbie_otel.session.model import Outcome
-from tests.play import DATA, Play, recording
+from tests.play import Play, recording
+from tests.session.counted import by_hand, tools, turns
 
 NAMES = ("aiwhisperer", "acp", "codex")
 
@@ -21,21 +21,6 @@ NAMES = ("aiwhisperer", "acp", "codex")
 @pytest.fixture(scope="module", params=NAMES)
 def played(request: pytest.FixtureRequest) -> tuple[str, Play]:
     return request.param, recording(request.param)
-
-
-def by_hand(name: str) -> Counter[tuple[str, str, str | None]]:
-    counts: Counter[tuple[str, str, str | None]] = Counter()
-    for line in (DATA / name / "transcript.jsonl").read_text().splitlines():
-        entry = json.loads(line)
-        message = entry["msg"]
-        if not isinstance(message, dict):
-            kind, method = "unknown", None
-        elif "method" in message:
-            kind, method = "request" if "id" in message else "notification", message["method"]
-        else:
-            kind, method = "error" if "error" in message else "response", None
-        counts[entry["dir"], kind, method] += 1
-    return counts
 
 
 def test_every_message_counts_once(played: tuple[str, Play]) -> None:
@@ -77,16 +62,6 @@ def test_times_do_not_run_backwards(played: tuple[str, Play]) -> None:
     assert times == sorted(times)
     for event in stage.of(ev.CallEnded):
         assert event.call.ended_ns == event.time_ns >= event.call.started_ns
-
-
-def turns(stage: Play) -> Counter[tuple[Outcome | None, str | None, str | None]]:
-    return Counter(
-        (e.turn.outcome, e.turn.error_type, e.turn.stop_reason) for e in stage.of(ev.TurnEnded)
-    )
-
-
-def tools(stage: Play) -> Counter[tuple[str, Outcome | None, str | None]]:
-    return Counter((e.tool.name, e.tool.outcome, e.tool.error_type) for e in stage.of(ev.ToolEnded))
 
 
 def failed_calls(stage: Play) -> Counter[tuple[str, str | None]]:

@@ -20,9 +20,9 @@ from debbie_otel.errors import ChannelError, RecoveredFirst
 from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.recovery import EVENTS, RecoveryWatch
 from debbie_otel.session.events import Event, ToolEnded
-from tests.app.channels.test_session_replay import Sessions, open_call, plan, started
+from tests.app.channels.restarts import Sessions, open_call, plan, started
+from tests.integration.flaky import Flaky, stage, told
 from tests.integration.proxied import config, proxied, raw_upstream, wire
-from tests.integration.test_tool_retry import Flaky, stage, told
 from tests.transports.acting import Scene, asking, hear, notification, request, result, scene, soon
 from tests.transports.raw import TIMEOUT, accept, until
 
