@@ -33,6 +33,7 @@ from debbie_otel.report.analysis import SessionAnalysis
 from debbie_otel.report.live import LiveReporter
 from debbie_otel.session.directory import Limits
 from debbie_otel.session.model import Clock
+from debbie_otel.session.record import SessionRecords
 from debbie_otel.telemetry.attributes import Attributes
 from debbie_otel.telemetry.export.pipeline import Pipeline, ShutdownReport
 from debbie_otel.telemetry.health import Connections
@@ -61,7 +62,7 @@ class DebbieDebugger:
             Debbie's own export.
         meter_provider: Where measurements go, likewise.
         reports: Whether what a report tells is kept from the start. If not, it begins with the
-            first question.
+            first question, with what interventions had recorded until then.
 
     Attributes:
         own_process: Whether the process is Debbie's alone, as the command's is. Only then are
@@ -109,6 +110,9 @@ class DebbieDebugger:
         self._find_process: Callable[[], int | None] | None = None
         self._shared = SharedState(
             monitor=self.monitor,
+            records=SessionRecords(
+                self.monitor.live, capture_content=config.telemetry.capture_content
+            ),
             guard=self.guard,
             clock=self.clock,
             dialects=self.dialects,
@@ -341,12 +345,7 @@ class DebbieDebugger:
         return self._runtime.loop
 
     def _make_reporter(self) -> LiveReporter:
-        return LiveReporter(
-            self.monitor.events,
-            self.monitor.live,
-            self.clock,
-            capture_content=self.config.telemetry.capture_content,
-        )
+        return LiveReporter(self.monitor.events, self._shared.records, self.clock)
 
     def _reporting(self) -> LiveReporter:
         self.catch_up()

@@ -351,6 +351,7 @@ class Runtime:
                 events=monitor.events,
                 clock=shared.clock,
                 guard=shared.guard,
+                records=shared.records,
                 environ=shared.environ,
                 capture=config.telemetry.capture_content,
             ),

@@ -18,6 +18,7 @@ from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.attempt import Strategy
 from debbie_otel.session.dialect.registry import Dialects
 from debbie_otel.session.model import Clock
+from debbie_otel.session.record import SessionRecords
 from debbie_otel.telemetry.traces import Traces
 
 
@@ -26,6 +27,7 @@ class SharedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     Attributes:
         monitor: With its subscribers.
+        records: What its sessions lately did; kept once something needs it.
         guard: What happens when Debbie's own code fails.
         clock: Tells the time.
         dialects: That connections may speak.
@@ -44,6 +46,7 @@ class SharedState(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     monitor: DebbieMonitor
+    records: SessionRecords
     guard: FailOpen
     clock: Clock
     dialects: Dialects

@@ -22,6 +22,7 @@ from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.templates import Act, fill
 from debbie_otel.session.event_bus import EventBus, Subscriber, Unsubscribe
 from debbie_otel.session.model import Call, Clock
+from debbie_otel.session.record import SessionRecords
 from debbie_otel.session.session import Session
 from debbie_otel.wire.direction import MessageDirection
 
@@ -64,6 +65,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         clock: Tells the time.
         guard: What happens when Debbie's own code fails.
         environ: Variables with secrets.
+        records: What sessions lately did.
         capture: Whether scripts and people may see what was said.
 
     """
@@ -72,6 +74,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     events: EventBus
     clock: Clock
     guard: FailOpen
+    records: SessionRecords
     environ: Mapping[str, str] = {}
     capture: bool = False
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.intervention.activity import PastItem
 from debbie_otel.session.model import Call, Outcome, Tool, Turn
+from debbie_otel.session.record import Step
 from debbie_otel.session.redact import content
 from debbie_otel.session.session import Session
 from debbie_otel.wire.direction import MessageDirection
@@ -24,6 +24,8 @@ from debbie_otel.wire.direction import MessageDirection
 VERSION = 1
 MAX_OPEN = 20
 """Open items of a kind that are told, the oldest first."""
+MAX_STEPS = 40
+"""Ended items that are told, the last ones."""
 MAX_METHODS = 20
 MAX_NAME = 200
 MAX_WORDS = 1000
@@ -101,7 +103,7 @@ class Repetition(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
 
 
-class ResponseTime(msgspec.Struct, frozen=True, kw_only=True):
+class LatestTimes(msgspec.Struct, frozen=True, kw_only=True):
     """How long a method or a tool takes, in seconds.
 
     Attributes:
@@ -165,7 +167,7 @@ class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     open: tuple[OpenItem, ...] = ()
     recent: tuple[EndedItem, ...] = ()
     repeated: tuple[Repetition, ...] = ()
-    response_times: tuple[ResponseTime, ...] = ()
+    response_times: tuple[LatestTimes, ...] = ()
     memory: int | None = None
     alert: AlertFacts
     evidence: dict[str, Any] = {}
@@ -177,7 +179,7 @@ def snapshot(
     alert: AnomalyAlert,
     now_ns: int,
     *,
-    recent: Sequence[PastItem] = (),
+    recent: Sequence[Step] = (),
     calls: Iterable[Call] = (),
     memory: int | None = None,
     evidence: Mapping[str, Any] | None = None,
@@ -189,7 +191,7 @@ def snapshot(
         session: None where it is gone: then only what the alert says is told.
         alert: Why.
         now_ns: Nanoseconds since the epoch.
-        recent: What the session did, see `RecentActivity`.
+        recent: What the session did, see `SessionRecords.last_steps`.
         calls: The open requests of its connections, also those of other sessions.
         memory: Bytes of the agent's process; 0 or None where it is not known.
         evidence: What else is known, JSON without content.
@@ -290,18 +292,23 @@ def _open_call(call: Call, now_ns: int) -> OpenItem:
     )
 
 
-def _ended(item: PastItem, now_ns: int) -> EndedItem:
+def _ended(item: Step, now_ns: int) -> EndedItem:
     return EndedItem(
         kind=item.kind,
         name=clean(item.name),
         ago=_age(item.ended_ns, now_ns),
-        duration=None if item.duration_ns is None else round(item.duration_ns / 1e9, 6),
+        duration=round(item.seconds, 6) if item.timed else None,
         outcome=item.outcome,
-        error=None if item.error is None else clean(item.error),
+        error=clean(item.error) if item.error else _unnamed(item),
     )
 
 
-def _repeated(past: Sequence[PastItem]) -> tuple[Repetition, ...]:
+def _unnamed(item: Step) -> str | None:
+    """Return what an error without a type is called."""
+    return "error" if item.outcome == Outcome.FAILED else None
+
+
+def _repeated(past: Sequence[Step]) -> tuple[Repetition, ...]:
     tools = [item for item in past if item.kind == "tool"]
     runs: Counter[str] = Counter()
     for name, run in groupby(tools, key=lambda item: item.name):
@@ -314,13 +321,13 @@ def _repeated(past: Sequence[PastItem]) -> tuple[Repetition, ...]:
     )
 
 
-def _response_times(past: Sequence[PastItem]) -> tuple[ResponseTime, ...]:
+def _response_times(past: Sequence[Step]) -> tuple[LatestTimes, ...]:
     times: dict[str, list[float]] = {}
     for item in past:
-        if item.duration_ns is not None and item.outcome == Outcome.COMPLETED:
-            times.setdefault(f"{item.kind} {item.name}", []).append(item.duration_ns / 1e9)
+        if item.timed and item.outcome == Outcome.COMPLETED:
+            times.setdefault(f"{item.kind} {item.name}", []).append(item.seconds)
     return tuple(
-        ResponseTime(
+        LatestTimes(
             name=clean(name),
             count=len(values),
             usual=round(median(values[:-_LATEST]), 6) if len(values) > _LATEST else None,

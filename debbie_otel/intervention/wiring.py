@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
-from debbie_otel.intervention import activity
-from debbie_otel.intervention.activity import RecentActivity
 from debbie_otel.intervention.attempt import Advisor, Environment, InterventionExecutor, Strategy
 from debbie_otel.intervention.escalation import EscalationOutcome, Escalator
 from debbie_otel.intervention.history import InterventionHistory
@@ -16,7 +14,7 @@ from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.policy import Policies
 from debbie_otel.intervention.records import InterventionRecord, InterventionStrategy
 from debbie_otel.intervention.settings import InterventionConfig
-from debbie_otel.intervention.snapshot import SessionSnapshot, snapshot
+from debbie_otel.intervention.snapshot import MAX_STEPS, SessionSnapshot, snapshot
 from debbie_otel.intervention.strategies import tool_retry
 from debbie_otel.intervention.strategies.escalate import EscalateStrategy
 from debbie_otel.intervention.strategies.prompt_injection import ask_to_try_again, inject_prompt
@@ -64,7 +62,6 @@ class Interventions:
         self._environment = environment
         clock, guard = environment.clock, environment.guard
         self._escalator = Escalator(config.escalation, environment.environ, clock, guard)
-        self._activity = RecentActivity()
         self.history = InterventionHistory(
             config.history.path or history_path, config.history, clock
         )
@@ -89,9 +86,9 @@ class Interventions:
     async def start(self) -> None:
         """Begin."""
         await self._escalator.start()
-        sessions, events = self._environment.sessions, self._environment.events
+        events = self._environment.events
+        self._environment.records.listen_to(events)
         self._unsubscribe = [
-            sessions.subscribe(self._activity.observe, *activity.EVENTS),
             events.subscribe(self.take, Transition, place="an alert subscriber"),
         ]
         if self._retrier is not None:
@@ -124,12 +121,12 @@ class Interventions:
     # -- inside ------------------------------------------------------------------------------
 
     def _snapshot(self, alert: AnomalyAlert, session: Session | None) -> SessionSnapshot:
-        environment = self._environment
+        environment, records = self._environment, self._environment.records
         return snapshot(
             session,
             alert,
             environment.clock(),
-            recent=() if session is None else self._activity.recent(session.info),
+            recent=() if session is None else records.last_steps(session.info, MAX_STEPS),
             calls=() if session is None else environment.sessions.calls_of(session),
             memory=environment.sessions.agent_memory(),
             capture=environment.capture,

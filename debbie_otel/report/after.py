@@ -12,9 +12,9 @@ from debbie_otel.intervention.history_store import HistoryStore
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.analysis import analyze
 from debbie_otel.report.document import Report
-from debbie_otel.report.facts import SessionFacts
 from debbie_otel.report.page import render_page
 from debbie_otel.report.readback import read_sessions, trace_files
+from debbie_otel.session.record import SessionRecord
 
 _BUSY = 2.0
 _RECORDS = 10_000
@@ -91,7 +91,7 @@ def _read_history(
         raise ConfigurationError(str(path), f"cannot be read: {error}") from None
 
 
-def _known_by(records: Iterable[InterventionRecord]) -> SessionFacts:
+def _known_by(records: Iterable[InterventionRecord]) -> SessionRecord:
     """Return what interventions alone tell of a session."""
     last, *_ = records
-    return SessionFacts(session_id=last.session_id, dialect=last.dialect, agent=last.agent)
+    return SessionRecord(session_id=last.session_id, dialect=last.dialect, agent=last.agent)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import quantiles
 
 import msgspec
 
 from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.report.facts import Kind, RecentMessage, SeenAlert, SessionFacts, Step
-from debbie_otel.report.metrics import MonitoringMetrics, ResponseTime
+from debbie_otel.report.metrics import MonitoringMetrics, ResponseTime, percentile
 from debbie_otel.report.recommendations import Recommendation, recommend
+from debbie_otel.session.record import Kind, RecentMessage, SeenAlert, SessionRecord, Step
 
 _ANSWERED = ("completed", "failed")
 _MAX_METHODS = 20
@@ -47,7 +46,7 @@ class SessionAnalysis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def analyze(
-    facts: SessionFacts, interventions: Iterable[InterventionRecord], now_ns: int
+    facts: SessionRecord, interventions: Iterable[InterventionRecord], now_ns: int
 ) -> SessionAnalysis:
     """Analyse a session.
 
@@ -74,7 +73,7 @@ def analyze(
     )
 
 
-def measure(facts: SessionFacts, now_ns: int) -> MonitoringMetrics:
+def measure(facts: SessionRecord, now_ns: int) -> MonitoringMetrics:
     """Return a session in numbers."""
     until = now_ns if facts.ended_ns is None else facts.ended_ns
     oldest = min((step.started_ns for step in facts.open), default=now_ns)
@@ -111,12 +110,11 @@ def response_times(steps: Iterable[Step], kind: Kind = "call") -> tuple[Response
 
 def _response_time(name: str, calls: Sequence[Step]) -> ResponseTime:
     times = sorted(step.seconds for step in calls if step.outcome in _ANSWERED)
-    cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
     return ResponseTime(
         method=name,
         calls=len(calls),
         errors=sum(step.outcome == "failed" for step in calls),
-        p50=cuts[9] if times else None,
-        p95=cuts[18] if times else None,
+        p50=percentile(times, 50),
+        p95=percentile(times, 95),
         slowest=times[-1] if times else None,
     )

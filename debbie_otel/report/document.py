@@ -10,8 +10,8 @@ import msgspec
 from debbie_otel.intervention.history import Figures, HistoryStatistics
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.report.analysis import SessionAnalysis
-from debbie_otel.report.facts import RecentMessage, SeenAlert
 from debbie_otel.report.metrics import MonitoringMetrics, ResponseTime
+from debbie_otel.session.record import RecentMessage, SeenAlert
 
 MAX_ROWS = 100
 """Rows of a table; beyond, it is said how many there are."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.report.analysis import SessionAnalysis, analyze
-from debbie_otel.report.collector import SessionCollector
 from debbie_otel.report.document import Report
 from debbie_otel.report.text import render_text
 from debbie_otel.session.event_bus import EventBus
-from debbie_otel.session.live_connections import LiveConnections
 from debbie_otel.session.model import Clock
+from debbie_otel.session.record import MAX_MESSAGES, SeenAlert, SessionRecords
 
 _RECORDS = 1000
 _SHOWN = 50
@@ -22,41 +22,39 @@ class LiveReporter:
 
     Args:
         events: Of whose sessions.
-        live: Those that are alive.
+        records: What those sessions lately did; kept for reports from now on.
         clock: Tells the time.
         history: What was done about them; None where nothing is.
         messages: Of the last messages of a session, how many are kept; 0 for none.
-        capture_content: Whether arguments and messages may be told.
 
     """
 
     def __init__(
         self,
         events: EventBus,
-        live: LiveConnections,
+        records: SessionRecords,
         clock: Clock,
         history: InterventionHistory | None = None,
         *,
-        messages: int = 50,
-        capture_content: bool = False,
+        messages: int = MAX_MESSAGES,
     ) -> None:
         self.history = history
         self._clock = clock
-        self._collector = SessionCollector(
-            events, live, messages=messages, capture_content=capture_content
-        )
+        self._records = records
+        records.listen_to(events, report=True, messages=messages)
+        record_alerts(records, events)
 
     def analyze(self, session_id: str) -> SessionAnalysis | None:
         """Analyse a session; None if it was never seen."""
-        facts = self._collector.facts(session_id)
-        if facts is None:
+        record = self._records.find(session_id)
+        if record is None:
             return None
-        records = [] if self.history is None else self.history.session(session_id, _RECORDS)
-        return analyze(facts, records, self._clock())
+        done = [] if self.history is None else self.history.session(session_id, _RECORDS)
+        return analyze(record, done, self._clock())
 
     def report(self) -> Report:
         """Return what is known of all sessions."""
-        analyses = (self.analyze(session_id) for session_id in self._collector.session_ids())
+        analyses = (self.analyze(session_id) for session_id in self._records.session_ids())
         sessions = tuple(analysis for analysis in analyses if analysis is not None)
         history = self.history
         return Report(
@@ -97,3 +95,21 @@ class LiveReporter:
                 for name, figures in ({} if known is None else getattr(known, group)).items()
             }
         return totals
+
+
+def record_alerts(records: SessionRecords, events: EventBus) -> None:
+    """Have alerts kept in the records of their sessions from now on."""
+
+    def record(transition: Transition) -> None:
+        alert = transition.alert
+        seen = SeenAlert(
+            alert_type=alert.alert_type,
+            severity=alert.severity,
+            message=alert.message,
+            subject=alert.subject or str(alert.details.get("subject", "")),
+            fired_ns=alert.fired_ns,
+            resolved_ns=alert.resolved_ns,
+        )
+        records.add_alert(alert.session_id, seen)
+
+    events.subscribe(record, Transition, place="the record of alerts")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from statistics import quantiles
+
 import msgspec
 
 
@@ -56,3 +59,10 @@ class MonitoringMetrics(msgspec.Struct, frozen=True, kw_only=True):
     duration: float | None
     response_times: tuple[ResponseTime, ...]
     tool_times: tuple[ResponseTime, ...] = ()
+
+
+def percentile(values: Collection[float], percent: int) -> float | None:
+    """Return a percentile, interpolated between values; None without any."""
+    if len(values) < 2:
+        return next(iter(values), None)
+    return quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -17,14 +17,21 @@ import msgspec
 
 from debbie_otel import semconv
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.report.collector import MAX_ALERTS, MAX_STEPS, fingerprint
-from debbie_otel.report.facts import RecentMessage, SeenAlert, SessionFacts, Step
+from debbie_otel.session.record import (
+    MAX_ALERTS,
+    MAX_MESSAGES,
+    MAX_STEPS,
+    RecentMessage,
+    SeenAlert,
+    SessionRecord,
+    Step,
+    fingerprint,
+)
 from debbie_otel.wire.direction import MessageDirection
 
 MAX_SESSIONS = 1000
 """Sessions that are told of; beyond, the one seen first is forgotten."""
 
-_MESSAGES = 50
 _METHODS = (semconv.RPC_METHOD, semconv.MCP_METHOD_NAME)
 _SERVER = 2  # SPAN_KIND_SERVER: the client asked
 _ERROR = 2  # STATUS_CODE_ERROR
@@ -80,7 +87,7 @@ def trace_files(data_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
-def read_sessions(files: Iterable[Path], session_id: str | None = None) -> list[SessionFacts]:
+def read_sessions(files: Iterable[Path], session_id: str | None = None) -> list[SessionRecord]:
     """Read sessions back, in the order of their first span.
 
     Args:
@@ -98,7 +105,7 @@ def read_sessions(files: Iterable[Path], session_id: str | None = None) -> list[
     return reader.facts()
 
 
-def _is_session(facts: SessionFacts) -> bool:
+def _is_session(facts: SessionRecord) -> bool:
     """Whether this is more than what a server says before it has named a session."""
     return facts.started_ns is not None or bool(facts.steps or facts.alerts)
 
@@ -161,7 +168,7 @@ class _Reader:
             self._sessions[name] = _Session(name)
         self._sessions[name].add(span, attributes)
 
-    def facts(self) -> list[SessionFacts]:
+    def facts(self) -> list[SessionRecord]:
         """Return what was found."""
         found = [session.facts() for session in self._sessions.values()]
         if self._wanted is not None:
@@ -190,7 +197,7 @@ class _Session:
         self._tokens = [0, 0]
         self._steps: deque[tuple[str, Step]] = deque(maxlen=MAX_STEPS)
         self._alerts: deque[SeenAlert] = deque(maxlen=MAX_ALERTS)
-        self._messages: deque[RecentMessage] = deque(maxlen=_MESSAGES)
+        self._messages: deque[RecentMessage] = deque(maxlen=MAX_MESSAGES)
 
     @property
     def begun(self) -> bool:
@@ -231,14 +238,14 @@ class _Session:
         else:
             self._count("messages", int(found.get(semconv.STREAM_CHUNKS, 0)))
 
-    def facts(self) -> SessionFacts:
+    def facts(self) -> SessionRecord:
         """Return what was found."""
         totals: dict[str, Any] = {name: self._told.get(name, 0) for name in _TOTALS.values()}
         steps = [
             msgspec.structs.replace(step, turn=self._turns.get(parent, step.turn))
             for parent, step in self._steps
         ]
-        return SessionFacts(
+        return SessionRecord(
             session_id=self.session_id,
             dialect=self._dialect,
             agent=self._agent,

@@ -14,7 +14,7 @@ import msgspec
 
 from debbie_otel.intervention.learning import Tally, success_rate, trials_of
 from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.report.facts import SeenAlert, SessionFacts, Step
+from debbie_otel.session.record import SeenAlert, SessionRecord, Step
 
 REPEATED = 3
 """Equal calls of a tool in a turn from which on it is worth a word."""
@@ -45,7 +45,7 @@ class Recommendation(msgspec.Struct, frozen=True):
 class _Case(msgspec.Struct, frozen=True):
     """What a rule may look at: the session, what was done in it, and the time."""
 
-    facts: SessionFacts
+    facts: SessionRecord
     records: Sequence[InterventionRecord]
     now_ns: int
 
@@ -54,7 +54,7 @@ _Rule = Callable[[_Case], Iterable[Recommendation]]
 
 
 def recommend(
-    facts: SessionFacts, records: Sequence[InterventionRecord], now_ns: int
+    facts: SessionRecord, records: Sequence[InterventionRecord], now_ns: int
 ) -> tuple[Recommendation, ...]:
     """Return what to do, the gravest first; nothing where nothing stands out."""
     case = _Case(facts, records, now_ns)
@@ -223,7 +223,7 @@ _RULES: tuple[_Rule, ...] = (
 # -- words -----------------------------------------------------------------------------------------
 
 
-def _alerts(facts: SessionFacts, alert_type: str, todo: str) -> Iterable[Recommendation]:
+def _alerts(facts: SessionRecord, alert_type: str, todo: str) -> Iterable[Recommendation]:
     alerts = [alert for alert in facts.alerts if alert.alert_type == alert_type]
     if alerts:
         times = "once" if len(alerts) == 1 else f"{len(alerts)} times"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from statistics import quantiles
 from typing import Any
 
 from rich.table import Table
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.report.metrics import percentile
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import EventBus
 from debbie_otel.session.message import MessageType
@@ -41,12 +41,6 @@ class MethodTimes:
         self.errors += call.outcome is Outcome.FAILED
         if call.ended_ns is not None and call.outcome in (Outcome.COMPLETED, Outcome.FAILED):
             self.times.append((call.ended_ns - call.started_ns) / 1e6)
-
-    def quantile(self, percent: int) -> float | None:
-        """Return a percentile in milliseconds; None without data."""
-        if len(self.times) < 2:
-            return self.times[0] if self.times else None
-        return quantiles(self.times, n=100, method="inclusive")[percent - 1]
 
 
 class Summary:
@@ -187,8 +181,8 @@ class Summary:
                 name,
                 str(times.calls),
                 str(times.errors),
-                _ms(times.quantile(50)),
-                _ms(times.quantile(95)),
+                _ms(percentile(times.times, 50)),
+                _ms(percentile(times.times, 95)),
                 _ms(max(times.times, default=None)),
             )
         return table

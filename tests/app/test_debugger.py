@@ -302,14 +302,16 @@ async def test_reports_live_and_afterwards(tmp_path: Path) -> None:
     assert statistics["tools"] == 4
 
 
+@pytest.mark.parametrize("acting", [True, False])
 async def test_who_keeps_no_reports_begins_with_the_first_question(
-    tmp_path: Path, agent: ScriptedAgent
+    tmp_path: Path, agent: ScriptedAgent, acting: bool
 ) -> None:
-    config = config_of({"telemetry": {"data_dir": tmp_path}})
+    config = config_of({"telemetry": {"data_dir": tmp_path}, "detection": {"enabled": acting}})
     debbie = DebbieDebugger(config, environ={}, reports=False)
     async with debbie, observed(debbie, agent.url) as connection:
         await echo(connection, 1)
-        assert debbie.get_statistics()["sessions"] == 0
+        # What interventions keep, a report has as well.
+        assert debbie.get_statistics()["sessions"] == int(acting)
         await echo(connection, 2)
         assert debbie.get_statistics()["sessions"] == 1
 

@@ -28,6 +28,7 @@ from debbie_otel.intervention.settings import HistorySettings, InterventionConfi
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import Subscriber, Unsubscribe
 from debbie_otel.session.model import Call
+from debbie_otel.session.record import SessionRecords
 from debbie_otel.session.session import Session
 from tests.intervention import alerts
 from tests.play import Play
@@ -44,6 +45,7 @@ class LivePlay:
     def __init__(self, dialect: str = "aiwhisperer", begins: str = f"{START}\n{HUNG}") -> None:
         self.play = Play(dialect)
         self.monitor = DebbieMonitor()
+        self.session_records = SessionRecords(self.monitor.live)
         self.tell(begins)
         self.guard = FailOpen()
         self.cut_off: str | None = None
@@ -107,7 +109,11 @@ class Stage(LivePlay):
         )
         self.monitor.subscribe_to_interventions(self._heard)
         environment = Environment(
-            sessions=self, events=self.monitor.events, clock=self.clock, guard=self.guard
+            sessions=self,
+            events=self.monitor.events,
+            clock=self.clock,
+            guard=self.guard,
+            records=self.session_records,
         )
         self.orchestrator = InterventionOrchestrator(
             self.config, self.executor, self.history, environment, dice=random.Random(7)

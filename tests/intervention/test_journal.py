@@ -27,6 +27,7 @@ class Kept:
             events=self.live.monitor.events,
             clock=self.live.clock,
             guard=self.live.guard,
+            records=self.live.session_records,
         )
         self.history = InterventionHistory(None, HistorySettings(), self.live.clock)
         self.journal = InterventionJournal(self.history, environment, random.Random(3))

@@ -72,7 +72,11 @@ async def test_connections_do_not_wait_for_a_slow_disk(
     threads = slow_disk(monkeypatch)
     live = LivePlay()
     environment = Environment(
-        sessions=live, events=live.monitor.events, clock=live.clock, guard=live.guard
+        sessions=live,
+        events=live.monitor.events,
+        clock=live.clock,
+        guard=live.guard,
+        records=live.session_records,
     )
     config = InterventionConfig(order="learned", recovery_timeout=0.05, escalation_threshold=1)
     done: list[InterventionRecord] = []

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.intervention.activity import EVENTS, RecentActivity
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.snapshot import SessionSnapshot, snapshot
+from debbie_otel.intervention.snapshot import MAX_STEPS, SessionSnapshot, snapshot
 from debbie_otel.session import events as ev
+from debbie_otel.session.event_bus import EventBus
+from debbie_otel.session.live_connections import LiveConnections
+from debbie_otel.session.record import SessionRecords
 from tests.detection.judged import Judged
 from tests.intervention import alerts
 from tests.intervention.attempts import attempt
@@ -19,15 +21,16 @@ class Told(Judged):
 
     def __init__(self, dialect: str | None = None, transcript: str = "", **settings: Any) -> None:
         super().__init__(dialect, **settings)
-        self.activity = RecentActivity()
+        self.records = SessionRecords(LiveConnections())
+        self.bus = EventBus()
+        self.records.listen_to(self.bus)
         self.heard: list[ev.Event] = []
         self.watch(transcript)
 
     def watch(self, transcript: str) -> list[str]:
         alerts = super().watch(transcript) if transcript.strip() else []
         for event in self.events[len(self.heard) :]:
-            if isinstance(event, EVENTS):
-                self.activity.observe(event)
+            self.bus.publish(event)
             self.heard.append(event)
         return alerts
 
@@ -45,7 +48,7 @@ class Told(Judged):
             session,
             alert,
             self.now,
-            recent=self.activity.recent(session.info),
+            recent=self.records.last_steps(session.info, MAX_STEPS),
             calls=[call for c in self.connections.values() for call in c.pending_calls],
             **more,
         )

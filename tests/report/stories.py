@@ -14,11 +14,10 @@ from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.settings import HistorySettings
-from debbie_otel.report.collector import SessionCollector
-from debbie_otel.report.facts import SessionFacts, Step
-from debbie_otel.report.live import LiveReporter
+from debbie_otel.report.live import LiveReporter, record_alerts
 from debbie_otel.report.readback import read_sessions, trace_files
 from debbie_otel.session import events as ev
+from debbie_otel.session.record import MAX_MESSAGES, SessionRecord, SessionRecords, Step
 from debbie_otel.telemetry.connection_spans import RecorderOptions
 from debbie_otel.telemetry.export.files import FileSpanExporter
 from tests.intervention.attempts import NOW, attempt
@@ -40,13 +39,17 @@ LOOP = """
 
 
 class Watched:
-    """A stage with a collector."""
+    """A stage with records."""
 
-    def __init__(self, dialect: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, dialect: str | None = None, messages: int = MAX_MESSAGES, **options: Any
+    ) -> None:
         self.stage = Play(dialect)
         self.monitor = DebbieMonitor()
         self.stage.sessions = self.monitor.sessions
-        self.collector = SessionCollector(self.monitor.events, self.monitor.live, **options)
+        self.records = SessionRecords(self.monitor.live, **options)
+        self.records.listen_to(self.monitor.events, report=True, messages=messages)
+        record_alerts(self.records, self.monitor.events)
 
     def play(self, transcript: str) -> None:
         """Play lines."""
@@ -67,7 +70,7 @@ class Watched:
         found = AnomalyAlert(
             alert_type=alert_type,
             severity="high",
-            session_id=session_id or self.collector.session_ids()[-1],
+            session_id=session_id or self.records.session_ids()[-1],
             subject="",
             message=message,
             since_ns=self.stage.now,
@@ -77,20 +80,21 @@ class Watched:
         self.monitor.events.publish(Transition("alert", found, self.stage.now))
         return found
 
-    def facts(self) -> SessionFacts:
+    def facts(self) -> SessionRecord:
         """Return what is known of the only session."""
-        (session_id,) = self.collector.session_ids()
-        found = self.collector.facts(session_id)
+        (session_id,) = self.records.session_ids()
+        found = self.records.find(session_id)
         assert found is not None
         return found
 
 
-def collected(events: list[ev.Event], **options: Any) -> SessionCollector:
-    """A collector that has heard events."""
+def collected(events: list[ev.Event], **options: Any) -> SessionRecords:
+    """Records that have heard events."""
     monitor = DebbieMonitor()
-    collector = SessionCollector(monitor.events, monitor.live, **options)
+    records = SessionRecords(monitor.live, **options)
+    records.listen_to(monitor.events, report=True)
     monitor.events.publish_all(events)
-    return collector
+    return records
 
 
 def written(stage: Play, folder: Path, *, capture: bool = False, mcp: bool = False) -> None:
@@ -108,7 +112,8 @@ async def played(name: str, folder: Path) -> LiveReporter:
         telemetry=TelemetryConfig(data_dir=folder), detection=DetectionSettings(enabled=False)
     )
     debbie = DebbieDebugger(config, environ={}, clock=lambda: 10**12)
-    live = LiveReporter(debbie.monitor.events, debbie.monitor.live, debbie.clock)
+    records = SessionRecords(debbie.monitor.live)
+    live = LiveReporter(debbie.monitor.events, records, debbie.clock)
     async with debbie:
         connections: dict[str, WebSocketInterceptor] = {}
         for message in read_recording(DATA / name / "transcript.jsonl"):
@@ -120,13 +125,13 @@ async def played(name: str, folder: Path) -> LiveReporter:
     return live
 
 
-def read_back(folder: Path, session_id: str | None = None) -> list[SessionFacts]:
+def read_back(folder: Path, session_id: str | None = None) -> list[SessionRecord]:
     return read_sessions(trace_files(folder), session_id)
 
 
-def facts(*steps: Step, **fields: Any) -> SessionFacts:
+def facts(*steps: Step, **fields: Any) -> SessionRecord:
     """Facts of a session of that many steps."""
-    return SessionFacts(session_id="s1", steps=steps, **fields)
+    return SessionRecord(session_id="s1", steps=steps, **fields)
 
 
 def step(**fields: Any) -> Step:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from debbie_otel.report.analysis import analyze, measure, response_times
-from debbie_otel.report.facts import OpenStep, SeenAlert
 from debbie_otel.report.metrics import ResponseTime
+from debbie_otel.session.record import OpenStep, SeenAlert
 from tests.intervention.attempts import attempt
 from tests.play import SECOND
 from tests.report.stories import LOOP, Watched, facts, step

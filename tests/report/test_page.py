@@ -54,16 +54,15 @@ class Page(HTMLParser):
 
 def page(name: str = "calm", *, capture: bool = False) -> Page:
     """A page of a report in which `name` stands wherever the wire or the history may bring it."""
-    watched = Watched("mcp")
+    watched = Watched("mcp", capture_content=capture)
     history = filled_history(
         None, {"session_id": name, "strategy": name, "alert_type": name, "detail": name}
     )
     live = LiveReporter(
         watched.monitor.events,
-        watched.monitor.live,
+        watched.records,
         lambda: watched.stage.now,
         history,
-        capture_content=capture,
     )
     watched.play(LOOP.replace('"list_files"', json.dumps(name)))
     watched.alert(name, name)

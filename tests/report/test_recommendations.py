@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.report.facts import OpenStep, SeenAlert, SessionFacts
 from debbie_otel.report.recommendations import Recommendation, recommend
+from debbie_otel.session.record import OpenStep, SeenAlert, SessionRecord
 from tests.intervention.attempts import attempt
 from tests.play import SECOND
 from tests.report.stories import facts, step
@@ -12,7 +12,7 @@ from tests.report.stories import facts, step
 NOW = 200 * SECOND
 
 
-def only(found: SessionFacts, *records: InterventionRecord) -> Recommendation:
+def only(found: SessionRecord, *records: InterventionRecord) -> Recommendation:
     (recommendation,) = recommend(found, records, NOW)
     return recommendation
 

@@ -32,9 +32,9 @@ def history() -> Iterator[InterventionHistory]:
 def reporter(
     history: InterventionHistory | None = None, **options: bool
 ) -> tuple[Watched, LiveReporter]:
-    watched = Watched("mcp")
+    watched = Watched("mcp", **options)
     found = LiveReporter(
-        watched.monitor.events, watched.monitor.live, lambda: watched.stage.now, history, **options
+        watched.monitor.events, watched.records, lambda: watched.stage.now, history
     )
     watched.play(LOOP)
     return watched, found
