@@ -41,6 +41,10 @@ class Channel(Protocol):
     def ended(self) -> str | None:
         """Why nothing can be sent any more; None while it can."""
 
+    @property
+    def no_restart(self) -> str:
+        """Why its server cannot be reached a second time; empty where that can be tried."""
+
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:
         """Send a request on the session's own connection.
 

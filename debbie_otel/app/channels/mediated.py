@@ -103,6 +103,11 @@ class MediatedChannel(ABC):
         """Why nothing can be sent any more; see `Channel.ended`."""
         return self._ended
 
+    @property
+    def no_restart(self) -> str:
+        """Why `restart` cannot succeed; see `Channel.no_restart`."""
+        return ""
+
     # -- what strategies do ------------------------------------------------------------------
 
     def request(self, method: str, params: Any, *, replaces: Call | None = None) -> Request:

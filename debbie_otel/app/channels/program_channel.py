@@ -71,13 +71,18 @@ class ProgramChannel(MediatedChannel):
         with self._acting(ended_is_fine=True):
             self._attentive = self._ended is None
 
+    @property
+    def no_restart(self) -> str:
+        """Why `restart` cannot succeed: the program's library owns the connection."""
+        return "a connection cannot be restarted in-process"
+
     @abstractmethod
     async def side(self) -> SideChannel:
         """Open another connection to the server; see `Channel.side`."""
 
     async def restart(self, plan: RestartPlan) -> Restarted:  # noqa: ARG002
         """Say that this cannot be done: the program's library owns the connection."""
-        raise ChannelError("a connection cannot be restarted in-process")
+        raise ChannelError(self.no_restart)
 
     # -- what the connection tells, on its own thread --------------------------------------------
 

@@ -34,6 +34,8 @@ async def restart_session(attempt: Attempt, text: str | None = None) -> Done:
     if attempt.others:
         detail = f"{attempt.others} other sessions on this connection would be lost with it"
         return Done.impossible("other_sessions", detail)
+    if attempt.channel.no_restart:  # nothing is ended that could not begin again
+        return Done.impossible("channel", attempt.channel.no_restart)
     if spec.pulse is not None and await _is_only_slow(attempt, spec.pulse):
         detail = f"the server answers {spec.pulse.method}: the tool may only be slow"
         return Done.impossible(Reason.ALIVE, detail)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 
+from debbie_otel.intervention.channel import Channel
 from debbie_otel.intervention.events import DoneKind
 from debbie_otel.intervention.strategies.session_restart import restart_plan, restart_session
 from tests.intervention.stage import HUNG, LivePlay
@@ -50,3 +53,14 @@ async def test_other_sessions_on_the_connection_are_not_lost() -> None:
     attempt = msgspec.structs.replace(await LivePlay().attempt(), others=2)
     done = await restart_session(attempt)
     assert (done.kind, done.reason) == (DoneKind.IMPOSSIBLE, "other_sessions")
+
+
+async def test_nothing_is_ended_that_could_not_begin_again() -> None:
+    """Inside a program the session was once stopped first, and could not be started anew then."""
+    channel = SimpleNamespace(no_restart="a connection cannot be restarted in-process")
+    attempt = msgspec.structs.replace(
+        await LivePlay().attempt(), channel=cast("Channel", channel), others=0
+    )
+    done = await restart_session(attempt)  # all that is sent would fail: the channel has no way
+    assert (done.kind, done.reason) == (DoneKind.IMPOSSIBLE, "channel")
+    assert done.detail == channel.no_restart
