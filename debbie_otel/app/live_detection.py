@@ -1,13 +1,15 @@
-"""Drives the detector by wall time, beside an event loop."""
+"""The detector of a configuration, and what drives it by wall time, beside an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+from debbie_otel.app.config import Config
 from debbie_otel.detection.alerts import Transition
-from debbie_otel.detection.detector import AnomalyDetector
+from debbie_otel.detection.detector import AnomalyDetector, MemoryProbe
 from debbie_otel.detection.loops import LoopFinding
+from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.session import events as ev
@@ -16,6 +18,22 @@ from debbie_otel.session.model import Clock
 
 URGENT_SECONDS = 0.1
 """How long an urgent look waits for more of the same; an alert comes within 250 ms."""
+
+
+def detector_of(
+    config: Config,
+    memory: MemoryProbe | None = None,
+    readers: list[DetectorReader] | None = None,
+) -> AnomalyDetector:
+    """Return the detector of a configuration: the same one live and in a replay.
+
+    Args:
+        config: Thresholds, and the user's own rules.
+        memory: Reads the memory of the agent's process; a recording has none.
+        readers: Of metrics of the user's; likewise.
+
+    """
+    return AnomalyDetector(config.detection, config.rules, memory, readers)
 
 
 class LiveRunner:

@@ -15,7 +15,7 @@ from debbie_otel.app.channels.program_channel import ProgramChannel
 from debbie_otel.app.channels.server_channel import ServerChannel
 from debbie_otel.app.config import Config
 from debbie_otel.app.interceptor import InterceptorParts, WebSocketInterceptor
-from debbie_otel.app.live_detection import LiveRunner
+from debbie_otel.app.live_detection import LiveRunner, detector_of
 from debbie_otel.app.program_interceptor import ProgramInterceptor
 from debbie_otel.app.recording import RecordingWriter
 from debbie_otel.app.shared_state import SharedState
@@ -312,9 +312,7 @@ class Runtime:
     def _make_detector(self) -> AnomalyDetector:
         shared, config = self._shared, self.config
         monitor = shared.monitor
-        detector = AnomalyDetector(
-            config.detection, config.rules, shared.memory, readers=shared.readers
-        )
+        detector = detector_of(config, shared.memory, shared.readers)
         if self.hub is not None:
             recorder = AlertRecorder(self.hub, log_events=config.telemetry.log_events)
             self._unsubscribe.append(

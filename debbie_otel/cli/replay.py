@@ -11,9 +11,9 @@ import msgspec
 from debbie_otel.app.config import Config
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.live_detection import detector_of
 from debbie_otel.app.recording import RecordedMessage, read_recording
 from debbie_otel.detection.alerts import Transition
-from debbie_otel.detection.detector import AnomalyDetector
 from debbie_otel.detection.runner import ReplayRunner
 from debbie_otel.report.summary import Summary
 
@@ -42,7 +42,7 @@ class Replay:
         self.summary = Summary()
         self.summary.listen_to(self._debbie.monitor.events)
         self.transitions: list[Transition] = []
-        self._detector = AnomalyDetector(config.detection, config.rules)
+        self._detector = detector_of(config)
         self._runner = ReplayRunner(self._detector, self._take)
         self._debbie.monitor.events.subscribe_handlers(self._detector.handlers)
         self._connections: dict[str, WebSocketInterceptor] = {}

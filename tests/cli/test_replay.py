@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from debbie_otel.app.config import config_of
-from debbie_otel.app.recording import RecordedMessage
+from debbie_otel.app.config import Config, config_of
+from debbie_otel.app.debugger import DebbieDebugger
+from debbie_otel.app.interceptor import WebSocketInterceptor
+from debbie_otel.app.recording import RecordedMessage, read_recording
 from debbie_otel.cli.main import main
-from debbie_otel.cli.replay import judge
+from debbie_otel.cli.replay import json_lines, judge
+from debbie_otel.detection.alerts import Transition
+from debbie_otel.detection.runner import ReplayRunner
 from debbie_otel.wire.direction import MessageDirection
 from tests.play import DATA
 
@@ -74,3 +78,39 @@ def test_the_rules_of_the_user_hold_in_a_replay() -> None:
     transitions = judge(messages, config_of(given, {}), end=60.0)
     fired = [seen.alert.alert_type for seen in transitions if seen.event == "alert"]
     assert fired == ["my_silence", "session_stall"]
+
+
+def judged_live(messages: list[RecordedMessage], config: Config) -> list[Transition]:
+    """Alerts of the detector of a live debugger, which sees messages at the recording's times."""
+    now = 0
+    debbie = DebbieDebugger(config, environ={}, clock=lambda: now, telemetry=False)
+    detector = debbie.detector
+    assert detector is not None
+    found: list[Transition] = []
+    looks = ReplayRunner(detector, found.append)
+    connections: dict[str, WebSocketInterceptor] = {}
+    for message in messages:
+        now = max(now, round(message.t * 1e9))
+        looks.advance(now)
+        if message.conn not in connections:
+            connections[message.conn] = debbie.interceptor(key=message.conn)
+        connections[message.conn].message_received(message.direction, message.payload, now)
+        looks.settle(now)
+    end = now + round((config.detection.stall_threshold + config.detection.check_interval) * 1e9)
+    looks.advance(end)
+    for connection in connections.values():
+        connection.close(end, "end of recording")
+    looks.settle(end)
+    return found
+
+
+@pytest.mark.parametrize("name", ["acp", "aiwhisperer", "codex"])
+def test_a_replay_finds_what_the_live_detector_finds(name: str) -> None:
+    rule = {"name": "my_silence", "metric": "debbie.control.silence", "above": 1}
+    config = config_of({"rules": [rule], "detection": {"check_interval": 0.5}}, {})
+    messages = list(read_recording(DATA / name / "transcript.jsonl"))
+    replayed_alerts = list(json_lines(judge(messages, config)))
+    assert replayed_alerts == list(json_lines(judged_live(messages, config)))
+    kinds = {json.loads(line)["alert_type"] for line in replayed_alerts}
+    assert "my_silence" in kinds
+    assert len(kinds) > 1
