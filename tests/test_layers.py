@@ -42,6 +42,14 @@ PURE = {
     "typing", "unicodedata", "urllib", "debbie_otel",
 }  # fmt: skip
 
+DETECTION = {"array", "fnmatch", "msgspec", "shlex", "statistics", "threading"}
+"""What detection may import beside: no I/O and no event loop. Locks, as looks come on a thread."""
+
+DETECTION_ALONE = {
+    "detection.control_metrics": {"opentelemetry"},  # control metrics are OpenTelemetry's
+    "detection.memory": {"psutil"},
+}
+
 RULES = {
     "intervention.learning": {"msgspec", "random"},
     "intervention.policy": {"msgspec"},
@@ -108,6 +116,13 @@ def test_a_core_imports_only_what_does_no_io(module: Path) -> None:
     allowed = PURE | CORES[part_of(dotted(module))]
     assert {part_of(name) for name in imports(module)} - allowed == set()
     assert allowed - {"debbie_otel", "h11", "msgspec", "websockets"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", sorted(n for n in NAMES if part_of(n) == "detection"))
+def test_detection_does_no_io_and_knows_no_event_loop(name: str) -> None:
+    module = PACKAGE / f"{name.replace('.', '/')}.py"
+    allowed = PURE | DETECTION | DETECTION_ALONE.get(name, set())
+    assert {part_of(imported) for imported in imports(module)} - allowed == set()
 
 
 TRANSPORTS_MAY_KNOW = {

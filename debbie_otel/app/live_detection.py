@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from debbie_otel.app.config import Config
 from debbie_otel.detection.alerts import Transition
+from debbie_otel.detection.control_metrics import DetectorReader
 from debbie_otel.detection.detector import AnomalyDetector, MemoryProbe
 from debbie_otel.detection.loops import LoopFinding
-from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.event_loop import call_on
 from debbie_otel.session import events as ev

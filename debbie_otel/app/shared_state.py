@@ -12,8 +12,8 @@ from opentelemetry.trace import TracerProvider
 
 from debbie_otel.app.ingest_queue import IngestQueue
 from debbie_otel.app.monitor import DebbieMonitor
+from debbie_otel.detection.control_metrics import DetectorReader
 from debbie_otel.detection.memory import MemoryWatch
-from debbie_otel.detection.reader import DetectorReader
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.attempt import Strategy
 from debbie_otel.session.dialect.registry import Dialects

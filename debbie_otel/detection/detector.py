@@ -12,10 +12,8 @@ from math import inf
 from typing import Any
 
 from debbie_otel.detection.alerts import AlertBook, AnomalyAlert, Condition, Transition
-from debbie_otel.detection.control_metrics import ControlMetrics
+from debbie_otel.detection.control_metrics import ControlMetrics, DetectorReader, Reading
 from debbie_otel.detection.loops import LoopFinding, LoopSteps
-from debbie_otel.detection.reader import DetectorReader
-from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.rules import MetricRule, exceeded, floors, thresholds
 from debbie_otel.detection.settings import DetectionSettings, RuleSettings
 from debbie_otel.detection.signals import HANDLERS, SessionVitals

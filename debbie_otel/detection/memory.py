@@ -7,7 +7,7 @@ from statistics import median
 
 import psutil
 
-from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.control_metrics import Reading
 
 _BASELINE = 12
 _MINIMUM = 3

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from math import inf
+from typing import Any
 
-from debbie_otel.detection.long_commands import LongCommands
-from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.control_metrics import Reading
 from debbie_otel.detection.settings import DetectionSettings
+from debbie_otel.session.message import loads
 from debbie_otel.session.model import Call, Tool, Turn
 from debbie_otel.wire.direction import MessageDirection
 
@@ -17,8 +19,12 @@ HEARTBEATS = frozenset({"ping", "pong", "heartbeat", "keepalive", "$/ping", "not
 _MAX_OPEN = 1024
 _CALLS_A_CLEANING = 64  # so that it costs little beside what a call costs anyhow
 
+_COMMAND_NAMES = ("command", "cmd", "script", "commandLine", "argv", "args")
+_COMMANDS = re.compile(r"(?:&&|\|\||[;|&\n'\"`(]|\b(?:sudo|time|nohup|env|exec|nice)\b|\w+=\S+)\s*")
+"""Splits a shell's line where a command can begin."""
 
-class Owed:
+
+class OpenWork:
     """What is open in one session; `SessionVitals` keeps it up to date.
 
     Args:
@@ -168,3 +174,31 @@ class Owed:
 def is_ours(turn: Turn) -> bool:
     """Whether a request of Debbie's opened this turn."""
     return turn.call is not None and turn.call.injected
+
+
+class LongCommands:
+    """Knows tools that are slow by nature.
+
+    Args:
+        pattern: Regular expression of how their names or commands begin, in any case.
+
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._long = re.compile(pattern, re.IGNORECASE)
+
+    def __contains__(self, tool: Tool) -> bool:
+        """Whether this tool is one."""
+        commands = _COMMANDS.split(_command(tool.arguments)[:4096])
+        return any(map(self._long.match, [tool.name.lower(), *commands]))
+
+
+def _command(arguments: Any) -> str:
+    """Return the command line in a tool's arguments, by the names that agents use; else ""."""
+    if isinstance(arguments, str) and arguments[:1] == "{":  # JSON within JSON
+        arguments = loads(arguments.encode())
+    if not isinstance(arguments, dict):
+        return ""
+    found = next((arguments[name] for name in _COMMAND_NAMES if name in arguments), "")
+    # Joined as a shell would write it: what is quoted may be a line of its own, as in bash -lc.
+    return shlex.join(map(str, found)) if isinstance(found, list) else str(found)

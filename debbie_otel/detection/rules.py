@@ -16,7 +16,7 @@ import msgspec
 from debbie_otel import semconv
 from debbie_otel.detection import control_metrics as control
 from debbie_otel.detection.alerts import Condition
-from debbie_otel.detection.reader import Point
+from debbie_otel.detection.control_metrics import Point
 from debbie_otel.detection.settings import CONTROL, SEVERITIES, DetectionSettings, RuleSettings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from debbie_otel.detection.control_metrics import Reading
 from debbie_otel.detection.loops import LoopDetector, LoopFinding
-from debbie_otel.detection.obligations import AGENT, HEARTBEATS, Owed, is_ours
-from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.obligations import AGENT, HEARTBEATS, OpenWork, is_ours
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.detection.track_record import TrackRecord
 from debbie_otel.session import events as ev
@@ -37,7 +37,7 @@ class SessionVitals:
         self.loop_warning: LoopFinding | None = None
         self._loop: LoopFinding | None = None  # found since the last reading
         self._settings = settings
-        self._owed = Owed(info.started_ns or 0, settings)
+        self._work = OpenWork(info.started_ns or 0, settings)
         self._record = TrackRecord(settings)
         self._retries: list[int] = []
 
@@ -55,7 +55,7 @@ class SessionVitals:
             return False
         # Where sessions have names, a message without one may be about another session.
         if self.info.unnamed or self.info.id.encode() in message.payload:
-            self._owed.told(event.time_ns, event.turn)
+            self._work.told(event.time_ns, event.turn)
         return False
 
     def call_started(self, event: ev.CallStarted) -> bool:
@@ -63,22 +63,22 @@ class SessionVitals:
         call = event.call
         if call.injected:
             return False  # a request of ours: the agent owes the user no answer to it
-        self._owed.call_started(call)
+        self._work.call_started(call)
         if call.direction is AGENT and call.method not in HEARTBEATS:
-            self._owed.told(event.time_ns, call.turn)
+            self._work.told(event.time_ns, call.turn)
         return False
 
     def call_ended(self, event: ev.CallEnded) -> bool:
         """Note what is owed no more, and how it went."""
         call, now_ns = event.call, event.time_ns
-        self._owed.calls.pop(id(call), None)
+        self._work.calls.pop(id(call), None)
         if call.method in HEARTBEATS or call.outcome is None or call.injected:
             return False
         if call.direction is AGENT:
-            self._owed.progress_ns = now_ns  # the agent has what it was waiting for, and owes again
+            self._work.progress_ns = now_ns  # the agent has what it was waiting for, and owes again
             return False
-        if not self._owed.turns:  # else the answer to some other request tells nothing of the turn
-            self._owed.progress_ns = now_ns
+        if not self._work.turns:  # else the answer to some other request tells nothing of the turn
+            self._work.progress_ns = now_ns
         if call.outcome in _CUT_OFF:
             return False
         seconds = (now_ns - call.started_ns) / 1e9
@@ -97,25 +97,25 @@ class SessionVitals:
 
     def turn_started(self, event: ev.TurnStarted) -> bool:
         """Note that something is owed, and that the user spoke."""
-        self._owed.turns[id(event.turn)] = event.turn
+        self._work.turns[id(event.turn)] = event.turn
         if is_ours(event.turn):
             return False  # the user said nothing, and the agent has not moved yet
-        self._owed.unfinished = None
-        self._owed.progress_ns = event.time_ns
+        self._work.unfinished = None
+        self._work.progress_ns = event.time_ns
         self.loops.user_input()
         return False
 
     def turn_ended(self, event: ev.TurnEnded) -> bool:
         """Note how a turn ended; one that stopped mid-task still owes something."""
         turn, now_ns = event.turn, event.time_ns
-        self._owed.turns.pop(id(turn), None)
+        self._work.turns.pop(id(turn), None)
         if is_ours(turn) and self._tells_nothing(turn):
             return False
-        self._owed.progress_ns = now_ns
+        self._work.progress_ns = now_ns
         if turn.outcome is Outcome.INCOMPLETE:
-            self._owed.unfinished = turn
+            self._work.unfinished = turn
         elif turn.outcome is Outcome.COMPLETED:
-            self._owed.unfinished = None
+            self._work.unfinished = None
             self._record.time(f"turn {turn.method}", (now_ns - turn.started_ns) / 1e9, now_ns)
             self.loops.turn_ended()
         if turn.call is None or not turn.call.opens_turn or turn.call.outcome is turn.outcome:
@@ -131,20 +131,20 @@ class SessionVitals:
         That is so if it failed or was taken up without a word; and of a turn beside it, which its
         client waits for, it tells nothing either.
         """
-        beside = any(not is_ours(other) for other in self._owed.turns.values())
+        beside = any(not is_ours(other) for other in self._work.turns.values())
         return beside or turn.outcome in _NOT_DONE or not (turn.output or turn.tools)
 
     def tool_started(self, event: ev.ToolStarted) -> bool:
         """Look for a loop that a call completes when it begins."""
         if event.tool.injected:
             return False  # Debbie repeats it, not the agent
-        self._owed.tools[id(event.tool)] = event.tool
+        self._work.tools[id(event.tool)] = event.tool
         return self._found(self.loops.tool_started(event.tool))
 
     def stream_advanced(self, event: ev.StreamAdvanced) -> bool:
         """Note what the agent says."""
-        self._owed.told(event.time_ns, event.stream.turn)
-        self._owed.words_ns = event.time_ns
+        self._work.told(event.time_ns, event.stream.turn)
+        self._work.words_ns = event.time_ns
         if event.stream.kind != "message":
             return False
         return self._found(self.loops.text(event.text, event.time_ns))
@@ -160,8 +160,8 @@ class SessionVitals:
         tool, now_ns = event.tool, event.time_ns
         if tool.injected:
             return False
-        self._owed.tools.pop(id(tool), None)
-        self._owed.tool_ended_ns = now_ns
+        self._work.tools.pop(id(tool), None)
+        self._work.tool_ended_ns = now_ns
         found = self._found(self.loops.tool_ended(tool))
         if tool.outcome in (Outcome.COMPLETED, Outcome.FAILED):
             error = tool.error_type or "error" if tool.outcome is Outcome.FAILED else None
@@ -190,15 +190,15 @@ class SessionVitals:
     @property
     def forgettable(self) -> bool:
         """Whether this never became a session, and nothing is open: such have no end."""
-        return self.info.started_ns is None and not self._owed.open_calls()
+        return self.info.started_ns is None and not self._work.open_calls()
 
     # -- readings ----------------------------------------------------------------------------
 
     def readings(self, now_ns: int) -> Iterator[Reading]:
         """Yield what is out of the ordinary, or near it; a healthy idle session yields nothing."""
-        yield from self._owed.silence(now_ns)
-        yield from self._owed.oldest_call(now_ns)
-        yield from self._owed.turn_budgets(now_ns)
+        yield from self._work.silence(now_ns)
+        yield from self._work.oldest_call(now_ns)
+        yield from self._work.turn_budgets(now_ns)
         for name, slow in self._record.slow():
             text = f"{name} takes {slow.current:.2f}s, usually {slow.baseline:.2f}s"
             yield Reading("response.ratio", slow.ratio, name, slow.since_ns, text)

@@ -21,8 +21,8 @@ from debbie_otel.app.live_detection import LiveRunner
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall, error_burst
 from debbie_otel.detection.alerts import Transition
+from debbie_otel.detection.control_metrics import Reading
 from debbie_otel.detection.detector import AnomalyDetector
-from debbie_otel.detection.readings import Reading
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.errors import FailOpen
 from debbie_otel.session.event_bus import EventBus

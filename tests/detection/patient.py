@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.control_metrics import Reading
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.detection.signals import SessionVitals
 from debbie_otel.session import events as ev

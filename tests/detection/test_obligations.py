@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from debbie_otel.detection.obligations import Owed
+from typing import Any
+
+import pytest
+
+from debbie_otel.detection.obligations import LongCommands, OpenWork
 from debbie_otel.detection.settings import DetectionSettings
-from debbie_otel.session.model import Call, SessionInfo
+from debbie_otel.session.model import Call, SessionInfo, Tool
 from debbie_otel.wire.direction import MessageDirection
 from tests.detection.patient import ASK, Patient
 from tests.session.openings import ACP_START, START, update
@@ -109,7 +113,7 @@ def test_words_that_may_be_the_answer_to_ours_are_no_sign_of_a_hung_turn() -> No
 
 
 def test_open_calls_are_bounded_and_those_that_ended_make_room() -> None:
-    owed = Owed(0, DetectionSettings())
+    work = OpenWork(0, DetectionSettings())
     session = SessionInfo(id="s", dialect="generic", agent="agent")
     calls = [
         Call(
@@ -123,12 +127,12 @@ def test_open_calls_are_bounded_and_those_that_ended_make_room() -> None:
         for number in range(2000)
     ]
     for call in calls:
-        owed.call_started(call)
-    assert owed.open_calls() == calls[:1024]
-    calls[0].ended_ns = 1  # without a word to `owed`
+        work.call_started(call)
+    assert work.open_calls() == calls[:1024]
+    calls[0].ended_ns = 1  # which `work` was not told
     for call in calls[-100:]:
-        owed.call_started(call)
-    *kept, latest = owed.open_calls()
+        work.call_started(call)
+    *kept, latest = work.open_calls()
     assert kept == calls[1:1024]
     assert latest in calls[-100:]
 
@@ -140,3 +144,39 @@ def test_a_tool_that_is_slow_by_nature_has_a_silence_of_its_own() -> None:
         patient.play(update(sessionUpdate="tool_call", **call) + "\n+60")
         silences = {n: r.value for n, r in patient.readings().items() if n.startswith("silence")}
         assert silences == {metric: 60}
+
+
+LONG = LongCommands(DetectionSettings().long_commands)
+
+
+def tool(name: str, arguments: Any) -> Tool:
+    session = SessionInfo(id="s", dialect="generic", agent="agent")
+    return Tool(session=session, name=name, started_ns=0, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("command", "long"),
+    [
+        ("cargo build --release", True),
+        ("cd app && sudo npm ci", True),
+        ("FOO=1 make -j4", True),
+        (["bash", "-lc", "pytest -q"], True),
+        ("cat Makefile", False),
+        ("git log --grep=build", False),
+        ("ls", False),
+    ],
+)
+def test_which_commands_may_be_silent_for_minutes(command: Any, long: bool) -> None:
+    assert (tool("execute", {"command": command}) in LONG) is long
+
+
+def test_a_command_line_by_other_names_and_as_json_within_json() -> None:
+    assert tool("run", {"argv": ["npm", "run", "build"]}) in LONG
+    assert tool("run", '{"cmd": "make all"}') in LONG
+    assert tool("run", '{"cmd": ') not in LONG
+    assert tool("run", ["make"]) not in LONG
+
+
+def test_a_tool_may_itself_be_slow() -> None:
+    assert tool("Docker", None) in LONG
+    assert tool("read_file", {"path": "Makefile"}) not in LONG

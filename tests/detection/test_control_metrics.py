@@ -11,9 +11,13 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from debbie_otel import semconv
-from debbie_otel.detection.control_metrics import ControlMetrics
-from debbie_otel.detection.reader import MAX_WINDOWS, DetectorReader, Point
-from debbie_otel.detection.readings import Reading
+from debbie_otel.detection.control_metrics import (
+    MAX_WINDOWS,
+    ControlMetrics,
+    DetectorReader,
+    Point,
+    Reading,
+)
 from debbie_otel.detection.settings import CONTROL
 from tests.detection.judged import Judged
 
