@@ -58,7 +58,6 @@ PACKAGE = Path(debbie_otel.__file__).parent
 WITHOUT_LOGIC = {
     "__main__": "one call of the command",
     "app/config/sections": "declarations, which test_validation reads from files",
-    "detection/readings": "one value object",
     "intervention/events": "value objects",
     "intervention/records": "value objects",
     "intervention/settings": "declarations",
@@ -79,7 +78,6 @@ TESTED_ELSEWHERE = {
     "demo/client": "demo/test_agent.py",
     "demo/scenes": "integration/test_interventions.py",
     "demo/script": "demo/test_agent.py",
-    "detection/control_metrics": "detection/test_reader.py",
     "detection/loops/action": "detection/loops/test_loop_detector.py",
     "detection/loops/canonical": "detection/loops/test_properties.py",
     "detection/loops/findings": "detection/loops/test_loop_detector.py",
