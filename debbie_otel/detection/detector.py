@@ -20,7 +20,7 @@ from debbie_otel.detection.signals import HANDLERS, SessionVitals
 from debbie_otel.session import events as ev
 from debbie_otel.session.model import SessionInfo
 
-MemoryProbe = Callable[[int], Reading | None]
+MemoryProbe = Callable[[int, bool], Reading | None]
 """Returns a reading of the watched process's memory, if there is one."""
 
 
@@ -177,9 +177,10 @@ class AnomalyDetector:
     ) -> tuple[str, Reading] | None:
         """Return a reading and whom to tell: the busiest session, and the same one until it ends.
 
-        It looks without sessions too, for the baseline.
+        It looks without sessions too, for the metric of the process.
         """
-        reading = None if self._memory is None else self._memory(now_ns)
+        at_work = any(one.info.started_ns is not None for one in vitals)
+        reading = None if self._memory is None else self._memory(now_ns, at_work)
         if reading is None or not vitals:
             return None
         if self._spike is not None and any(v.info.id == self._spike[0] for v in vitals):

@@ -43,7 +43,10 @@ def listener(port: int) -> int | None:
 
 
 class MemoryWatch:
-    """Compares a process's memory with its own baseline, the median of its first quiet looks.
+    """Compares a process's memory with its own baseline, the median of its first looks at work.
+
+    The baseline begins with the first session: a server that starts its first thread, or a bridge
+    that starts its agent, grows by as much as it has, and that is no spike.
 
     Args:
         find: Returns the process to watch; asked again when that one is gone. It may take a while
@@ -66,8 +69,14 @@ class MemoryWatch:
         self._skip = 0  # looks
         self.current = 0
 
-    def __call__(self, now_ns: int) -> Reading | None:
-        """Look; return a reading once there is a baseline and memory is above it."""
+    def __call__(self, now_ns: int, at_work: bool = True) -> Reading | None:
+        """Look; return a reading once there is a baseline and memory is above it.
+
+        Args:
+            now_ns: When.
+            at_work: Whether there is a session.
+
+        """
         if self._skip:
             self._skip -= 1
             return None
@@ -81,6 +90,8 @@ class MemoryWatch:
             self._misses = min(self._misses + 1, 10)
             return None
         self.current, self._misses = value, 0
+        if not at_work:
+            return None
         base = median(self._baseline) if len(self._baseline) >= _MINIMUM else None
         if base is None or value - base < self._floor:
             if len(self._baseline) < _BASELINE:  # then it stays, or a slow leak would take it along

@@ -175,7 +175,7 @@ async def test_looks_at_all_sessions_come_in_time_while_errors_pour_in() -> None
 
 
 async def test_a_failure_under_a_strict_guard_is_raised_when_it_stops() -> None:
-    def fail(_now_ns: int) -> Reading | None:
+    def fail(_now_ns: int, _at_work: bool) -> Reading | None:
         raise ZeroDivisionError
 
     detector = AnomalyDetector(DetectionSettings(check_interval=0.01), memory=fail)
@@ -193,7 +193,7 @@ async def test_a_failure_in_use_is_counted_and_the_next_look_comes() -> None:
     twice = asyncio.Event()
     failures: list[str] = []
 
-    def fail(_now_ns: int) -> Reading | None:
+    def fail(_now_ns: int, _at_work: bool) -> Reading | None:
         raise ZeroDivisionError
 
     def count(place: str) -> None:

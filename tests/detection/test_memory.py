@@ -73,12 +73,13 @@ def agent() -> Iterator[Agent]:
 class Looks:
     """A detector with a live session, that looks every five seconds."""
 
-    def __init__(self, find: Callable[[], int | None]) -> None:
+    def __init__(self, find: Callable[[], int | None], session: str | None = "s1") -> None:
         self.watch = MemoryWatch(find, FLOOR)
         self.detector = AnomalyDetector(DetectionSettings(), memory=self.watch)
         self.stage = Play()
         self.now = 0
-        self.speak("s1")
+        if session is not None:
+            self.speak(session)
 
     def speak(self, session: str) -> None:
         """Have a session do something, so that it is the busiest."""
@@ -122,6 +123,17 @@ def test_memory_that_grows_is_told_with_its_baseline_and_is_over_when_it_is_free
     agent.tell("free")
     assert looks.look() == ["resolved s1 memory_spike"]
     looks.detector.shutdown()
+
+
+def test_what_a_server_needs_for_its_first_session_is_no_spike(agent: Agent) -> None:
+    """A server that starts its first thread, or a bridge its agent, once was one for ever."""
+    looks = Looks(lambda: agent.process.pid, session=None)
+    assert looks.look(6) == []
+    before = looks.watch.current
+    agent.tell("grow")
+    looks.speak("s1")
+    assert looks.look(20) == []
+    assert looks.watch.current > before + 95 * MB
 
 
 def test_one_spike_is_one_alert_whoever_is_busiest(agent: Agent) -> None:
