@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import zlib
@@ -9,6 +10,9 @@ import zlib
 import pytest
 from websockets.frames import Opcode
 
+from debbie_otel.errors import ConfigurationError
+from debbie_otel.transports.addresses import parse_listen
+from debbie_otel.transports.tap.listener import Tap
 from debbie_otel.wire.direction import MessageDirection
 from debbie_otel.wire.observer import (
     CloseSeen,
@@ -17,7 +21,18 @@ from debbie_otel.wire.observer import (
     PayloadSeen,
     PayloadSkipped,
 )
-from tests.transports.raw import DOWN, REQUEST, RESPONSE, UP, every_cut, frame, rig
+from tests.transports.raw import (
+    DOWN,
+    REQUEST,
+    RESPONSE,
+    UP,
+    Watcher,
+    every_cut,
+    frame,
+    listen_socket,
+    rig,
+    upstream_of,
+)
 
 
 def payloads(events: list[object]) -> list[tuple[MessageDirection, bytes]]:
@@ -292,3 +307,11 @@ async def test_an_observer_that_fails_is_dropped_and_the_bytes_go_on(
     assert observer.calls == calls
     assert it.tap.counters.inspection_errors == 1
     assert len([r for r in caplog.records if "an observer failed" in r.message]) == 1
+
+
+async def test_an_address_that_is_taken_is_a_configuration_error() -> None:
+    with contextlib.closing(listen_socket()) as taken:
+        address = parse_listen(f"127.0.0.1:{taken.getsockname()[1]}")
+        tap = Tap(address, upstream_of(taken), Watcher())
+        with pytest.raises(ConfigurationError, match=r"--listen: .*in use"):
+            await tap.start()

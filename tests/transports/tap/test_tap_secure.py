@@ -9,9 +9,6 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
-from debbie_otel.errors import ConfigurationError
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
 from debbie_otel.transports.tap.listener import Tap
 from tests.transports.raw import (
@@ -138,14 +135,6 @@ async def test_unix_domain_sockets_on_both_sides(tmp_path: Path) -> None:
             assert await client.receive_until_end() == b""
             assert await watcher.wait_closed() is None
         assert not listen.exists()
-
-
-async def test_an_address_that_is_taken_is_a_configuration_error() -> None:
-    with contextlib.closing(listen_socket()) as taken:
-        address = parse_listen(f"127.0.0.1:{taken.getsockname()[1]}")
-        tap = Tap(address, upstream_of(taken), Watcher())
-        with pytest.raises(ConfigurationError, match=r"--listen: .*in use"):
-            await tap.start()
 
 
 def test_the_contexts_of_the_tests_verify() -> None:

@@ -1,4 +1,4 @@
-"""The tap's limits: unreachable upstreams, time limits, connection counts, back-pressure."""
+"""How connections begin: unreachable upstreams, time limits, connection counts, early bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import contextlib
 import logging
 import socket
 
-import psutil
 import pytest
 
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
 from debbie_otel.transports.tap.listener import Tap, TapLimits
 from tests.transports.raw import (
-    DOWN,
     REQUEST,
-    UP,
     Watcher,
     accept,
     connect,
@@ -174,43 +171,3 @@ async def test_clients_that_are_refused_are_bounded_too() -> None:
                 assert await third.receive() == b""
             await silent.send(REQUEST)
             assert (await silent.receive_until_end()).startswith(b"HTTP/1.1 503 ")
-
-
-@pytest.mark.parametrize("direction", [UP, DOWN])
-async def test_a_flood_to_a_slow_reader_does_not_grow_memory(direction: str) -> None:
-    piece = bytes(2**20)
-    process = psutil.Process()
-    async with rig() as it:
-        it.watcher.keep_bytes = False
-        await it.upgrade()
-        head = b"\x82\x7f" + (200 * len(piece)).to_bytes(8, "big")
-        source, sink = (it.client, it.server) if direction == UP else (it.server, it.client)
-        [connection] = it.tap._connections
-        side = connection.upstream if direction == UP else connection.client
-
-        async def flood() -> None:
-            await source.send(head)
-            for _ in range(200):
-                await source.send(piece)
-
-        before = process.memory_info().rss
-        flooding = asyncio.get_running_loop().create_task(flood())
-        await until(lambda: not side.writable)
-        left, peak = len(head) + 200 * len(piece), 0
-        while left:
-            left -= len(await sink.receive(2**18))
-            assert side.transport is not None
-            peak = max(peak, side.transport.get_write_buffer_size())
-        await flooding
-        assert peak <= (64 + 256) * 1024
-        assert process.memory_info().rss - before < 20e6
-
-
-async def test_nagle_is_off_on_both_sides() -> None:
-    async with rig() as it:
-        await it.upgrade()
-        [connection] = it.tap._connections
-        for side in (connection.client, connection.upstream):
-            assert side.transport is not None
-            sock = side.transport.get_extra_info("socket")
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
