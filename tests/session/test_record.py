@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import msgspec
+
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import EventBus
 from debbie_otel.session.live_connections import LiveConnections
+from debbie_otel.session.model import SessionInfo
 from debbie_otel.session.record import MAX_STEPS, SessionRecords, Step, fingerprint
 from tests.play import SECOND, recording
 from tests.report.stories import LOOP, Watched, collected
+from tests.session.cost import lines_run
 
 CALL = '>> {"id":%d,"method":"m"}\n<< {"id":%d,"result":1}\n'
 
@@ -222,3 +226,21 @@ def test_one_record_serves_interventions_and_a_report_that_comes_later() -> None
     assert after is not None
     assert [len(after.steps), len(after.recent)] == [20, 3]
     assert after.steps[-1].asked == fingerprint({"path": "/secret"})
+
+
+def test_an_event_costs_the_same_however_many_sessions_and_steps_are_kept() -> None:
+    watched = Watched("mcp")
+    watched.play(LOOP)
+    wanted = (ev.MessageSeen, ev.CallEnded, ev.ToolEnded)
+    events = [event for event in watched.stage.events if isinstance(event, wanted)]
+    bus, records = EventBus(), SessionRecords(LiveConnections())
+    records.listen_to(bus, report=True)
+    costs = []
+    for sessions in (1, 2000):
+        for number in range(sessions):
+            info = SessionInfo(id=f"{sessions}-{number}", dialect="mcp", agent="agent")
+            bus.publish_all(msgspec.structs.replace(event, session=info) for event in events[:3])
+        bus.publish_all(events)
+        costs.append(lines_run(lambda: bus.publish_all(events)))
+    assert len(records) == 2002
+    assert costs[0] == costs[1]
