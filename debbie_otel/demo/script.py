@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from enum import StrEnum
 from typing import Any
 
@@ -119,55 +118,3 @@ STUCK = (
 
 DEMO_MESSAGES = tuple(scene.message for scene in DEMO)
 DEMO_TURNS = tuple(scene.turn for scene in DEMO)
-
-_MENU: tuple[tuple[Fault, float], ...] = (
-    (Fault.NONE, 0.75),
-    (Fault.STALL, 0.1),
-    (Fault.ERROR, 0.1),
-    (Fault.HANG, 0.05),
-)
-
-
-def repeated(tool: ToolCall, times: int) -> tuple[ScriptedTurn, ...]:
-    """Return turns that all call the same tool and never come to an answer: a tool loop."""
-    return (ScriptedTurn(tools=(tool,), fault=Fault.STALL),) * times
-
-
-def error_burst(times: int) -> tuple[ScriptedTurn, ...]:
-    """Return turns in which the model fails."""
-    return (ScriptedTurn(fault=Fault.ERROR, think=0.02),) * times
-
-
-def slowed(turn: ScriptedTurn, factor: float) -> ScriptedTurn:
-    """Return the turn with everything taking `factor` times as long."""
-    return msgspec.structs.replace(
-        turn,
-        think=turn.think * factor,
-        pace=turn.pace * factor,
-        tools=tuple(
-            msgspec.structs.replace(tool, seconds=tool.seconds * factor) for tool in turn.tools
-        ),
-    )
-
-
-def random_script(seed: int, turns: int) -> tuple[ScriptedTurn, ...]:
-    """Return a script with faults sprinkled in; the same seed gives the same script."""
-    dice = random.Random(seed)
-    faults = [fault for fault, _ in _MENU]
-    weights = [weight for _, weight in _MENU]
-    script = []
-    for number in range(turns):
-        fault = dice.choices(faults, weights)[0]
-        calls = max(dice.randint(0, 2), fault is Fault.STALL)
-        script.append(
-            ScriptedTurn(
-                text="" if fault is Fault.STALL else f"Answer {number + 1} is ready.",
-                tools=tuple(
-                    ToolCall("read_file", {"path": f"docs/{dice.randint(1, 99)}.md"})
-                    for _ in range(calls)
-                ),
-                think=dice.uniform(0.05, 0.3),
-                fault=fault,
-            )
-        )
-    return tuple(script)

@@ -19,7 +19,7 @@ from debbie_otel.app.clock import wall_clock
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.app.live_detection import LiveRunner
 from debbie_otel.demo.agent import ScriptedAgent
-from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall, error_burst
+from debbie_otel.demo.script import Fault, ScriptedTurn, ToolCall
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.control_metrics import Reading
 from debbie_otel.detection.detector import AnomalyDetector
@@ -111,7 +111,11 @@ async def test_a_tool_loop_is_alerted_at_once(tmp_path: Path) -> None:
 
 
 async def test_an_error_burst_is_alerted_at_once(tmp_path: Path) -> None:
-    script = (ScriptedTurn(text="a"), ScriptedTurn(text="b"), *error_burst(3))
+    script = (
+        ScriptedTurn(text="a"),
+        ScriptedTurn(text="b"),
+        *(ScriptedTurn(fault=Fault.ERROR, think=0.02),) * 3,
+    )
     async with before(script, tmp_path, check_interval=60) as (_, heard, client):
         for _ in script:
             completed = await client.say("go on")

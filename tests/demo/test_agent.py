@@ -19,14 +19,12 @@ from debbie_otel.demo.script import (
     Fault,
     ScriptedTurn,
     ToolCall,
-    error_burst,
-    random_script,
-    repeated,
-    slowed,
 )
 from tests.play import Play
 
 READ = ToolCall("read_file", {"path": "a.md"})
+STALL = ScriptedTurn(tools=(READ,), fault=Fault.STALL)
+ERROR = ScriptedTurn(fault=Fault.ERROR, think=0.02)
 FAST = 200.0
 """Speed of the tests; a hang of a minute then takes 0.3 s."""
 
@@ -88,7 +86,7 @@ async def test_after_the_script_the_user_is_repeated() -> None:
 
 
 async def test_a_stall_ends_with_tools_and_no_words() -> None:
-    script = repeated(READ, 2)
+    script = [STALL] * 2
     async with ScriptedAgent(script, speed=FAST) as agent, AgentClient(agent.url) as client:
         session_id = await start(client)
         for _ in range(2):
@@ -101,7 +99,7 @@ async def test_a_stall_ends_with_tools_and_no_words() -> None:
 
 
 async def test_a_failing_model_is_a_success_without_an_answer() -> None:
-    async with ScriptedAgent(error_burst(3), speed=FAST) as agent, AgentClient(agent.url) as client:
+    async with ScriptedAgent([ERROR] * 3, speed=FAST) as agent, AgentClient(agent.url) as client:
         session_id = await start(client)
         for _ in range(3):
             result = await say(client, session_id, "go")
@@ -215,7 +213,7 @@ async def test_other_methods() -> None:
 
 async def test_speed_scales_what_takes_time() -> None:
     loop = asyncio.get_running_loop()
-    script = [slowed(ScriptedTurn(text="x", think=1.0, pace=0.0), 3)]
+    script = [ScriptedTurn(text="x", think=3.0, pace=0.0)]
     async with ScriptedAgent(script, speed=10) as agent, AgentClient(agent.url) as client:
         session_id = await start(client)
         before = loop.time()
@@ -225,7 +223,7 @@ async def test_speed_scales_what_takes_time() -> None:
 
 async def test_the_same_seed_gives_the_same_conversation() -> None:
     async def heard(seed: int) -> list[Any]:
-        script = random_script(seed, 4)
+        script = [ScriptedTurn(text="An answer of a few words.", tools=(READ,)), STALL, ERROR]
         async with (
             ScriptedAgent(script, speed=2000, seed=seed) as agent,
             AgentClient(agent.url) as client,
@@ -238,12 +236,6 @@ async def test_the_same_seed_gives_the_same_conversation() -> None:
 
     assert await heard(7) == await heard(7)
     assert await heard(7) != await heard(8)
-
-
-def test_a_random_script_has_every_fault_that_ends() -> None:
-    endless = {Fault.LOOP, Fault.STUCK}
-    assert {turn.fault for turn in random_script(1, 200)} == set(Fault) - endless
-    assert all(turn.tools for turn in random_script(1, 200) if turn.fault is Fault.STALL)
 
 
 async def test_the_demo_has_answers_tools_and_errors() -> None:
@@ -305,7 +297,7 @@ async def test_a_stuck_session_hears_nothing_and_a_new_one_goes_on_with_the_scri
 async def test_the_core_understands_it_as_aiwhisperer() -> None:
     """What the agent says must mean to the dialect what AIWhisperer's own words mean."""
     async with (
-        ScriptedAgent([*repeated(READ, 1), *error_burst(1)], speed=FAST) as agent,
+        ScriptedAgent([STALL, ERROR], speed=FAST) as agent,
         AgentClient(agent.url) as client,
     ):
         session_id = await start(client)
