@@ -54,7 +54,7 @@ _VOLATILE = re.compile(
 )
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class CanonicalCall(msgspec.Struct, frozen=True, gc=False):
     """What a call asks for.
 
     Attributes:
@@ -77,7 +77,7 @@ class Canonical:
         both = settings.volatile + settings.volatile_results
         self._in_results = any_name(both, from_any_word=False)
 
-    def request(self, name: str, arguments: Any) -> Request:
+    def request(self, name: str, arguments: Any) -> CanonicalCall:
         """Return what a call asks for; arguments may be JSON in a string."""
         arguments = _decoded(arguments)
         leaves: list[str] = []
@@ -90,10 +90,10 @@ class Canonical:
                 if "description" in arguments:
                     arguments = {k: v for k, v in arguments.items() if k != "description"}
         if not _walk(arguments, "", leaves, self._in_arguments, _folded, 0):
-            return Request(hash((name, _packed(arguments))), None, waits)
+            return CanonicalCall(hash((name, _packed(arguments))), None, waits)
         text = "\x1f".join(leaves)
         short = tuple(leaves) if leaves and len(text) <= MAX_SHORT else None
-        return Request(hash((name, text)), short, waits)
+        return CanonicalCall(hash((name, text)), short, waits)
 
     def result(self, value: Any) -> int | None:
         """Return a hash of what a result says; None where it is not known."""
