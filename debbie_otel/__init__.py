@@ -44,15 +44,17 @@ if TYPE_CHECKING:
     )
     from debbie_otel.intervention.attempt import Attempt as Attempt
     from debbie_otel.intervention.attempt import InterventionExecutor as InterventionExecutor
-    from debbie_otel.intervention.events import Done as Done
     from debbie_otel.intervention.history import InterventionHistory as InterventionHistory
+    from debbie_otel.intervention.intervention_config import (
+        InterventionConfig as InterventionConfig,
+    )
     from debbie_otel.intervention.orchestrator import (
         InterventionOrchestrator as InterventionOrchestrator,
     )
     from debbie_otel.intervention.records import InterventionRecord as InterventionRecord
     from debbie_otel.intervention.records import InterventionResult as InterventionResult
     from debbie_otel.intervention.records import InterventionStrategy as InterventionStrategy
-    from debbie_otel.intervention.settings import InterventionConfig as InterventionConfig
+    from debbie_otel.intervention.steps import Done as Done
     from debbie_otel.report.metrics import MonitoringMetrics as MonitoringMetrics
     from debbie_otel.session.dialect.dialect import Dialect as Dialect
     from debbie_otel.session.message import InterceptedMessage as InterceptedMessage
@@ -74,10 +76,10 @@ _HOMES: dict[str, str] = {
     "DebbieInstrumentor": "app.instrumentor",
     "DebbieMonitor": "app.monitor",
     "Dialect": "session.dialect.dialect",
-    "Done": "intervention.events",
+    "Done": "intervention.steps",
     "InterceptedMessage": "session.message",
     "InterceptingWebSocket": "transports.program.intercepting_websocket",
-    "InterventionConfig": "intervention.settings",
+    "InterventionConfig": "intervention.intervention_config",
     "InterventionExecutor": "intervention.attempt",
     "InterventionHistory": "intervention.history",
     "InterventionOrchestrator": "intervention.orchestrator",

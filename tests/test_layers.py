@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ RULES = {
     "intervention.policy": {"msgspec"},
     "intervention.prompts": set(),
     "intervention.records": {"msgspec"},
-    "intervention.settings": {"msgspec", "pathlib"},
+    "intervention.intervention_config": {"msgspec", "pathlib"},
 }
 """Rules and policies: modules that only compute, with what they may import beside."""
 
@@ -165,3 +166,38 @@ def test_no_modules_import_each_other() -> None:
     while free := {name for name, needed in left.items() if not needed & left.keys()}:
         left = {name: needed for name, needed in left.items() if name not in free}
     assert left == {}
+
+
+# -- names and parameters ------------------------------------------------------------------------
+
+MAX_PARAMETERS = 7
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = Counter(module.stem for module in MODULES if module.stem != "__init__")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    classes = Counter(
+        node.name
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in classes.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=dotted)
+def test_no_function_takes_more_than_seven_parameters(module: Path) -> None:
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            taken = [argument.arg for argument in named if argument.arg not in ("self", "cls")]
+            assert len(taken) <= MAX_PARAMETERS, node.name
+
+
+def test_the_top_is_sixteen_names() -> None:
+    """Beside the marker of typing: a part each, and what Python wants."""
+    found = {path.name for path in PACKAGE.iterdir() if not path.name.startswith((".", "__pyc"))}
+    assert len(found - {"py.typed"}) <= 16

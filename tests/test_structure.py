@@ -58,9 +58,9 @@ PACKAGE = Path(debbie_otel.__file__).parent
 WITHOUT_LOGIC = {
     "__main__": "one call of the command",
     "app/config/sections": "declarations, which test_validation reads from files",
-    "intervention/events": "value objects",
+    "intervention/steps": "value objects",
     "intervention/records": "value objects",
-    "intervention/settings": "declarations",
+    "intervention/intervention_config": "declarations",
     "session/events": "value objects",
     "session/model": "value objects",
     "wire/direction": "one enum",

@@ -142,7 +142,7 @@ def damaged_history(file: Path) -> str:
 
 async def diagnosis() -> str:
     from debbie_otel.detection.alerts import AnomalyAlert
-    from debbie_otel.intervention.settings import ScriptSettings
+    from debbie_otel.intervention.intervention_config import ScriptSettings
     from debbie_otel.intervention.snapshot import snapshot
     from debbie_otel.intervention.strategies.python_script import ScriptStrategy
 

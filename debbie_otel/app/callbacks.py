@@ -14,7 +14,7 @@ from typing import Any
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.errors import FailOpen
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import EventBus, Unsubscribe
 from debbie_otel.session.model import Outcome

@@ -41,7 +41,7 @@ from debbie_otel.transports.addresses import parse_listen, parse_upstream
 from debbie_otel.transports.program.intercepting_websocket import InterceptingWebSocket
 from debbie_otel.transports.program.observed import Opening, Side, Watch
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.listener import Tap, TapLimits
+from debbie_otel.transports.tap.listener import Tap, TapOptions
 from debbie_otel.transports.tap.opening import ClientConnection
 from debbie_otel.transports.tls import listen_context, upstream_context
 
@@ -196,16 +196,16 @@ class DebbieDebugger:
             parse_listen(proxy.listen),
             upstream,
             lambda connection: self._acting(connection, attributes, tap.dialer),
-            limits=TapLimits(
+            options=TapOptions(
                 max_connections=proxy.max_connections,
                 connect_timeout=proxy.connect_timeout,
                 head_timeout=proxy.handshake_timeout,
+                host_header=proxy.host_header,
             ),
             listen_tls=listen_context(proxy.tls_cert, proxy.tls_key),
             upstream_tls=(
                 upstream_context(proxy.ca, insecure=proxy.insecure) if upstream.tls else None
             ),
-            host_header=proxy.host_header,
             strict=self.guard.strict,
         )
         if self.pipeline is not None:

@@ -11,7 +11,7 @@ from debbie_otel.app.callbacks import Handler, MonitoringEvent, register
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.event_loop import call_on
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.session.connection import Connection
 from debbie_otel.session.directory import Limits, Sessions
 from debbie_otel.session.event_bus import EventBus, Subscriber, Unsubscribe

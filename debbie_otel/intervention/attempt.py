@@ -12,10 +12,10 @@ from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.detection.loops import LoopSteps
 from debbie_otel.errors import FailOpen, RecoveredFirst
 from debbie_otel.intervention.channel import Channel, Request
-from debbie_otel.intervention.events import Done
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.prompts import prompt_for
 from debbie_otel.intervention.recovery import RecoveryWatch
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.steps import Done
 from debbie_otel.session import events as ev
 from debbie_otel.session.connection import Connection
 from debbie_otel.session.dialect.dialect import Dialect

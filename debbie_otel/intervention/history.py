@@ -26,9 +26,9 @@ from debbie_otel.intervention.history_store import (
     is_corrupt,
     move_aside,
 )
+from debbie_otel.intervention.intervention_config import HistorySettings
 from debbie_otel.intervention.learning import Tally, Trials, success_rate, trials_of
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.settings import HistorySettings
 from debbie_otel.session.model import Clock
 
 _logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import Any
 
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.attempt import Environment
-from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.steps import Done, InterventionEvent
 from debbie_otel.session.model import SessionInfo
 
 

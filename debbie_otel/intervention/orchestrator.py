@@ -18,8 +18,8 @@ import msgspec
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.errors import ChannelError, RecoveredFirst
 from debbie_otel.intervention.attempt import Environment, InterventionExecutor
-from debbie_otel.intervention.events import Done, DoneKind, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.journal import InterventionJournal
 from debbie_otel.intervention.learning import order
 from debbie_otel.intervention.policy import Policies, Refusal, SessionPolicy
@@ -38,7 +38,7 @@ from debbie_otel.intervention.recovery import (
     refusal,
     verify,
 )
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.steps import Done, DoneKind, InterventionEvent
 
 _MAX_WAITING = 16  # alerts of one session
 _SHORTEST_WAIT = 0.05  # seconds

@@ -6,8 +6,8 @@ from collections import Counter, OrderedDict, deque
 
 import msgspec
 
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult, Reason
-from debbie_otel.intervention.settings import InterventionConfig
 
 MAX_SESSIONS = 10_000
 _MINUTE_NS = 60 * 10**9

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.intervention.settings import PROMPTS
+from debbie_otel.intervention.intervention_config import PROMPTS
 from debbie_otel.session.model import Turn
 
 _WORD = re.compile(r"\{(duration|count|tool)\}")

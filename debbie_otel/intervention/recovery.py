@@ -18,8 +18,8 @@ import msgspec
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.detection.loops import LoopSteps
 from debbie_otel.errors import ChannelError
-from debbie_otel.intervention.events import Done, DoneKind
 from debbie_otel.intervention.records import InterventionResult, Reason
+from debbie_otel.intervention.steps import Done, DoneKind
 from debbie_otel.session import events as ev
 from debbie_otel.session.model import Call, Outcome, Tool, Turn
 from debbie_otel.session.session import Session

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
+from debbie_otel.intervention.intervention_config import ScriptSettings
 from debbie_otel.intervention.scripts._launch import LIMIT_CODES
-from debbie_otel.intervention.settings import ScriptSettings
 
 MAX_ERRORS = 8 << 10
 """Bytes of stderr that are kept: the last ones, as a traceback ends with what matters."""

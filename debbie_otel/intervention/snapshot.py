@@ -7,7 +7,7 @@ is what a script reads on stdin, and `session` in the body that a webhook gets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from statistics import median
 from typing import Any
@@ -145,7 +145,6 @@ class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         response_times: Of methods and tools in it.
         memory: Bytes of the agent's process; None where it is not watched.
         alert: Why all this is told.
-        evidence: What else is known: JSON.
         words: Of the last turns; empty unless content is captured.
 
     """
@@ -170,7 +169,6 @@ class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     response_times: tuple[LatestTimes, ...] = ()
     memory: int | None = None
     alert: AlertFacts
-    evidence: dict[str, Any] = {}
     words: tuple[Words, ...] = ()
 
 
@@ -182,7 +180,6 @@ def snapshot(
     recent: Sequence[Step] = (),
     calls: Iterable[Call] = (),
     memory: int | None = None,
-    evidence: Mapping[str, Any] | None = None,
     capture: bool = False,
 ) -> SessionSnapshot:
     """Take a snapshot.
@@ -194,7 +191,6 @@ def snapshot(
         recent: What the session did, see `SessionRecords.last_steps`.
         calls: The open requests of its connections, also those of other sessions.
         memory: Bytes of the agent's process; 0 or None where it is not known.
-        evidence: What else is known, JSON without content.
         capture: Whether words and arguments may be told.
 
     """
@@ -206,7 +202,6 @@ def snapshot(
         "repeated": _repeated(past),
         "response_times": _response_times(past),
         "memory": memory or None,
-        "evidence": dict(evidence or {}),
     }
     if session is None:
         told |= {"dialect": "", "agent": "", "live": False, "age": None, "idle": None}

@@ -10,10 +10,10 @@ from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.intervention.attempt import Advisor, Environment, InterventionExecutor, Strategy
 from debbie_otel.intervention.escalation import EscalationOutcome, Escalator
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.policy import Policies
 from debbie_otel.intervention.records import InterventionRecord, InterventionStrategy
-from debbie_otel.intervention.settings import InterventionConfig
 from debbie_otel.intervention.snapshot import MAX_STEPS, SessionSnapshot, snapshot
 from debbie_otel.intervention.strategies import tool_retry
 from debbie_otel.intervention.strategies.escalate import EscalateStrategy

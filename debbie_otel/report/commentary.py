@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.detection.loops import LoopFinding
-from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionResult
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import EventBus
 from debbie_otel.session.model import Outcome

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from debbie_otel.detection.alerts import Transition
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.report.metrics import percentile
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import EventBus

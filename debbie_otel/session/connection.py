@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from debbie_otel.session import rules as roles
+from debbie_otel.session import effects as roles
 from debbie_otel.session.dialect.dialect import Dialect
 from debbie_otel.session.dialect.paths import Fields
 from debbie_otel.session.dialect.registry import Recognition
 from debbie_otel.session.dialect.schema import Rule
 from debbie_otel.session.directory import Directory, Sessions
+from debbie_otel.session.effects import MessageContext
 from debbie_otel.session.events import (
     CallEnded,
     CallStarted,
@@ -28,7 +29,6 @@ from debbie_otel.session.events import (
 from debbie_otel.session.message import InterceptedMessage, JsonRpcId, MessageType
 from debbie_otel.session.model import MAX_CONTENT, NO_ID, Call, Outcome, TraceContext, Turn
 from debbie_otel.session.pending import Pending, PendingCalls
-from debbie_otel.session.rules import MessageContext
 from debbie_otel.session.session import Session, ToolReport
 from debbie_otel.wire.direction import MessageDirection
 

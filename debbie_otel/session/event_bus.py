@@ -3,7 +3,7 @@
 Events are told apart by their class: those of sessions (`session.events`), and what other parts
 make of them: alerts that fire or are resolved (`detection.alerts.Transition`), loops that are not
 yet alerts (`detection.loops.LoopFinding`), steps of interventions
-(`intervention.events.InterventionEvent`). Telemetry, the detector, interventions, the console,
+(`intervention.steps.InterventionEvent`). Telemetry, the detector, interventions, the console,
 reports and the callbacks of programs all subscribe here.
 """
 

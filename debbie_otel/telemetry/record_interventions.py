@@ -6,8 +6,8 @@ import msgspec
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from debbie_otel import semconv
-from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.steps import Done, InterventionEvent
 from debbie_otel.session.redact import content
 from debbie_otel.session.session import Session
 from debbie_otel.telemetry.attributes import Attributes, SharedAttributes

@@ -13,7 +13,7 @@ import trio
 from debbie_otel.app.callbacks import MonitoringEvent
 from debbie_otel.app.monitor import DebbieMonitor
 from debbie_otel.errors import FailOpen
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.steps import InterventionEvent
 from tests.app.transitions import transition
 from tests.intervention.attempts import attempt
 from tests.play import SECOND, Play

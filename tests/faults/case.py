@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.intervention_config import (
+    STRATEGIES,
+    ScriptSettings,
+    ToolRetrySettings,
+)
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.settings import STRATEGIES, ScriptSettings, ToolRetrySettings
+from debbie_otel.intervention.steps import InterventionEvent
 from tests.faults.butler import DIALECT
 from tests.faults.client import Client
 from tests.faults.dialects import PEERS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from debbie_otel.detection.alerts import Transition
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.steps import InterventionEvent
 from tests.faults.butler import DIALECT
 from tests.faults.case import INTERVENTIONS
 from tests.faults.dialects import PEERS

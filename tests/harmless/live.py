@@ -18,7 +18,7 @@ from debbie_otel.app.config import Config, config_of
 from debbie_otel.app.debugger import DebbieDebugger
 from debbie_otel.app.recording import RecordedMessage
 from debbie_otel.detection.alerts import Transition
-from debbie_otel.intervention.events import InterventionEvent
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.wire.direction import MessageDirection
 from tests import virtual_time
 

@@ -11,8 +11,8 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from debbie_otel.intervention.intervention_config import ToolRetrySettings
 from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.intervention.settings import ToolRetrySettings
 from tests.integration.proxied import Proxied, config, proxied
 
 TOOLS = [

@@ -22,8 +22,8 @@ from debbie_otel.app.config import Config
 from debbie_otel.cli.demo import demo_config
 from debbie_otel.demo.agent import ScriptedAgent
 from debbie_otel.demo.scenes import MISHAPS, Mishap, play
+from debbie_otel.intervention.intervention_config import ToolRetrySettings
 from debbie_otel.intervention.records import InterventionResult
-from debbie_otel.intervention.settings import ToolRetrySettings
 from tests.integration.flaky import Client, Flaky
 from tests.telemetry.program import Program
 from tests.transports.pairs import eventually

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from debbie_otel.intervention.history import InterventionHistory
-from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.intervention.intervention_config import HistorySettings
 from tests.intervention.attempts import NOW
 from tests.intervention.histories import Open
 

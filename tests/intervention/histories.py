@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from debbie_otel.intervention.history import InterventionHistory
-from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.intervention.intervention_config import HistorySettings
 from tests.intervention.attempts import NOW, attempt
 
 Open = Callable[..., InterventionHistory]

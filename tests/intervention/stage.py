@@ -19,12 +19,12 @@ from debbie_otel.intervention.attempt import (
     Strategy,
 )
 from debbie_otel.intervention.channel import Channel
-from debbie_otel.intervention.events import Done, DoneKind, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.intervention_config import HistorySettings, InterventionConfig
 from debbie_otel.intervention.orchestrator import InterventionOrchestrator
 from debbie_otel.intervention.records import InterventionRecord
 from debbie_otel.intervention.recovery import RecoveryWatch
-from debbie_otel.intervention.settings import HistorySettings, InterventionConfig
+from debbie_otel.intervention.steps import Done, DoneKind, InterventionEvent
 from debbie_otel.session import events as ev
 from debbie_otel.session.event_bus import Subscriber, Unsubscribe
 from debbie_otel.session.model import Call

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from debbie_otel.intervention.attempt import Attempt, InterventionExecutor
-from debbie_otel.intervention.events import Done, DoneKind
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.recovery import RecoveryWatch
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.steps import Done, DoneKind
 from tests.intervention import alerts
 from tests.intervention.stage import ENDS, LivePlay
 

@@ -29,7 +29,7 @@ import logging, os, resource, signal, sys
 from pathlib import Path
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.history_store import HistoryStore
-from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.intervention.intervention_config import HistorySettings
 from tests.intervention.attempts import NOW, attempt
 
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from debbie_otel.intervention.attempt import Environment
-from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.intervention_config import HistorySettings
 from debbie_otel.intervention.journal import InterventionJournal
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.intervention.steps import Done, InterventionEvent
 from tests.intervention import alerts
 from tests.intervention.stage import ENDS, LivePlay
 

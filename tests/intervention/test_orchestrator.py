@@ -20,12 +20,12 @@ from debbie_otel.intervention.attempt import (
     Attempt,
 )
 from debbie_otel.intervention.channel import Answer
-from debbie_otel.intervention.events import Done, DoneKind
 from debbie_otel.intervention.history import InterventionHistory
 from debbie_otel.intervention.history_store import HistoryStore
+from debbie_otel.intervention.intervention_config import HistorySettings
 from debbie_otel.intervention.learning import Tally
 from debbie_otel.intervention.records import InterventionResult
-from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.intervention.steps import Done, DoneKind
 from debbie_otel.session import events as ev
 from tests.intervention import alerts
 from tests.intervention.attempts import INERT

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.policy import MAX_SESSIONS, Policies, SessionPolicy
 from debbie_otel.intervention.records import InterventionResult
-from debbie_otel.intervention.settings import InterventionConfig
 from tests.intervention.attempts import attempt
 
 SECOND = 10**9

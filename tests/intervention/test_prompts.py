@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from debbie_otel.intervention.intervention_config import PROMPTS
 from debbie_otel.intervention.prompts import prompt_for, summary
-from debbie_otel.intervention.settings import PROMPTS
 from debbie_otel.session.model import SessionInfo, Turn
 from debbie_otel.wire.direction import MessageDirection
 from tests.intervention.alerts import alert

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from debbie_otel.intervention.intervention_config import ScriptSettings
 from debbie_otel.intervention.sandbox import MAX_ERRORS, ScriptOutcome, run_sandboxed
-from debbie_otel.intervention.settings import ScriptSettings
 
 Run = Callable[..., Any]
 MARK = f"debbie-sandbox-test-{os.getpid()}"

@@ -92,8 +92,7 @@ def test_a_call_of_another_session_or_of_our_own_is_not_told() -> None:
 
 
 def test_a_session_that_is_gone_is_told_by_its_alert_alone() -> None:
-    told = snapshot(None, alert(), alert().fired_ns, evidence={"pid": 7})
-    assert told.evidence == {"pid": 7}
+    told = snapshot(None, alert(), alert().fired_ns)
     assert (told.session_id, told.live, told.open, told.age) == ("s1", False, (), None)
     assert told.alert.message == "Session stalled for 35s in turn 1"
 

@@ -12,11 +12,11 @@ import pytest
 
 from debbie_otel.detection.alerts import Transition
 from debbie_otel.intervention.attempt import Environment
-from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.history_store import HistoryStore
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.learning import Tally
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.intervention.wiring import Interventions
 from tests.intervention import alerts
 from tests.intervention.histories import fill

@@ -18,8 +18,8 @@ pytest.importorskip("uvicorn", reason="needs a server for the ACP agent: make pe
 
 from acp.ws.client import MemoryAcpCookieStore
 
-from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.steps import InterventionEvent
 from tests.faults.faults import HANG, HUNG_TOOL, IDENTICAL_LOOP, IGNORES_ALL, IGNORES_PROMPTS, Fault
 from tests.faults.mind import AFTERWARDS, DONE, GREETING, TASK, Mind
 from tests.peers.acp_client import Visit, visiting

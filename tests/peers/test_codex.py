@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="needs a server for Codex's model: make peers")
 
-from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.steps import InterventionEvent
 from tests.faults.codex import CodexClient
 from tests.integration.received import Span
 from tests.peers.between import Watched, watched

@@ -13,7 +13,7 @@ from debbie_otel.app.recording import read_recording
 from debbie_otel.detection.alerts import AnomalyAlert, Transition
 from debbie_otel.detection.settings import DetectionSettings
 from debbie_otel.intervention.history import InterventionHistory
-from debbie_otel.intervention.settings import HistorySettings
+from debbie_otel.intervention.intervention_config import HistorySettings
 from debbie_otel.report.live import LiveReporter, record_alerts
 from debbie_otel.report.readback import read_sessions, trace_files
 from debbie_otel.session import events as ev

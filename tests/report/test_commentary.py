@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from debbie_otel.intervention.events import InterventionEvent
 from debbie_otel.intervention.records import InterventionResult
+from debbie_otel.intervention.steps import InterventionEvent
 from debbie_otel.report.commentary import comment, comment_intervention
 from tests.intervention.alerts import alert
 from tests.intervention.attempts import attempt

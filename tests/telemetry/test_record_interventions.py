@@ -11,8 +11,8 @@ import pytest
 
 from debbie_otel import semconv
 from debbie_otel.detection.alerts import AnomalyAlert
-from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
+from debbie_otel.intervention.steps import Done, InterventionEvent
 from tests.intervention import attempts
 from tests.play import SECOND
 from tests.telemetry.collector import grpc_collector

@@ -20,7 +20,7 @@ from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.channel import Restarted, RestartPlan
 from debbie_otel.intervention.mediator import Command, Forward, Hold, Inject, Show, Verdict
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.direction import Direction
+from debbie_otel.transports.tap.forwarding import Direction
 from debbie_otel.transports.tap.splice import SplicedConnection
 from debbie_otel.transports.tap.upstream_connection import UpstreamConnection, dismiss
 from debbie_otel.wire.decompressing import plain_frame

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from debbie_otel.app.config.presets import ProfileName
 from debbie_otel.detection.settings import DetectionSettings, RuleSettings
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.intervention_config import InterventionConfig
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400 * 30)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]

@@ -20,7 +20,7 @@ from msgspec import Meta
 from debbie_otel.app.config.sections import Config
 from debbie_otel.detection.settings import CONTROL, CONTROL_METRICS, SEVERITIES, RuleSettings
 from debbie_otel.errors import ConfigurationError
-from debbie_otel.intervention.settings import StrategyName
+from debbie_otel.intervention.intervention_config import StrategyName
 
 Where = Callable[[str], str]
 """Says how a dotted key is called in the source that it was read from."""

@@ -26,7 +26,7 @@ import msgspec
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.escalation import webhook
 from debbie_otel.intervention.escalation.alertmanager import PATH
-from debbie_otel.intervention.settings import EscalationSettings, WebhookSettings
+from debbie_otel.intervention.intervention_config import EscalationSettings, WebhookSettings
 
 MAX_WAIT = 30.0
 """Seconds between two tries at most, whatever `Retry-After` asks for."""

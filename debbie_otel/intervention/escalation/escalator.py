@@ -19,8 +19,8 @@ from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.errors import FailOpen
 from debbie_otel.intervention.escalation import alertmanager, webhook
 from debbie_otel.intervention.escalation.delivery import Delivery, Receiver, Sender, receivers
+from debbie_otel.intervention.intervention_config import EscalationSettings
 from debbie_otel.intervention.records import InterventionRecord
-from debbie_otel.intervention.settings import EscalationSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot, clean
 
 MAX_ACTIVE = 1000

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.escalation import Escalator
-from debbie_otel.intervention.events import Done, DoneKind
 from debbie_otel.intervention.records import InterventionRecord
+from debbie_otel.intervention.steps import Done, DoneKind
 from debbie_otel.intervention.strategies.python_script import TakeSnapshot
 from debbie_otel.session.session import Session
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt
-from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.records import InterventionStrategy, Reason
+from debbie_otel.intervention.steps import Done
 
 
 async def inject_prompt(attempt: Attempt, key: str | None = None) -> Done:

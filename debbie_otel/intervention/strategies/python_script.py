@@ -13,10 +13,10 @@ import msgspec
 from debbie_otel.compat.platforms import CAN_LIMIT_PROCESSES
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention import scripts
-from debbie_otel.intervention.events import Done, DoneKind
+from debbie_otel.intervention.intervention_config import ScriptSettings
 from debbie_otel.intervention.sandbox import ScriptOutcome, run_sandboxed
-from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot, clean
+from debbie_otel.intervention.steps import Done, DoneKind
 from debbie_otel.session.session import Session
 
 TakeSnapshot = Callable[[AnomalyAlert, Session | None], SessionSnapshot]

@@ -11,9 +11,9 @@ import msgspec
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt
 from debbie_otel.intervention.channel import RestartPlan
-from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.prompts import summary
 from debbie_otel.intervention.records import Reason
+from debbie_otel.intervention.steps import Done
 from debbie_otel.session.dialect.templates import Act, RestartSpec, fill
 from debbie_otel.session.edit import change_string
 from debbie_otel.session.model import Call

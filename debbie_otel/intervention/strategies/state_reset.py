@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Attempt
-from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.records import Reason
+from debbie_otel.intervention.steps import Done
 from debbie_otel.intervention.strategies.session_restart import restart_session
 from debbie_otel.session.model import Call, Outcome
 

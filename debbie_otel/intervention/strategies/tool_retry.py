@@ -23,12 +23,12 @@ from debbie_otel.errors import ChannelError
 from debbie_otel.intervention.attempt import Environment, Reach
 from debbie_otel.intervention.channel import Answer, Request
 from debbie_otel.intervention.event_loop import call_on
-from debbie_otel.intervention.events import Done, InterventionEvent
 from debbie_otel.intervention.history import InterventionHistory
+from debbie_otel.intervention.intervention_config import InterventionConfig
 from debbie_otel.intervention.journal import InterventionJournal
 from debbie_otel.intervention.policy import Policies, Refusal
 from debbie_otel.intervention.records import InterventionRecord, InterventionResult
-from debbie_otel.intervention.settings import InterventionConfig
+from debbie_otel.intervention.steps import Done, InterventionEvent
 from debbie_otel.session import events as ev
 from debbie_otel.session.dialect.paths import Fields
 from debbie_otel.session.dialect.templates import fill

@@ -23,12 +23,12 @@ import msgspec
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.transports.addresses import Address, Upstream
 from debbie_otel.transports.tap.dialer import Dialer
-from debbie_otel.transports.tap.direction import ByteObserver
+from debbie_otel.transports.tap.forwarding import ByteObserver
 from debbie_otel.transports.tap.opening import ClientConnection
 from debbie_otel.transports.tasks import TaskSet
 from debbie_otel.wire.request_head import RequestRewriter
 
-__all__ = ["ByteObserver", "HostHeader", "Tap", "TapCounters", "TapLimits"]
+__all__ = ["ByteObserver", "HostHeader", "Tap", "TapCounters", "TapOptions"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,20 +37,22 @@ _BACKLOG = 1024
 _KEPT_FAILURES = 100
 
 
-class TapLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tap allows.
+class TapOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tap allows, and how it asks the upstream.
 
     Attributes:
         max_connections: Beyond it, clients get a 503.
         connect_timeout: Seconds for the upstream to accept (TCP and TLS).
         head_timeout: Seconds for a client to send the head of its first request; the same for
             its TLS handshake. After that nothing is timed.
+        host_header: Whether Host is passed as sent; see `debbie_otel.wire.request_head`.
 
     """
 
     max_connections: int = 1024
     connect_timeout: float = 10.0
     head_timeout: float = 10.0
+    host_header: HostHeader = "auto"
 
 
 class TapCounters(msgspec.Struct):
@@ -69,10 +71,9 @@ class Tap:
         listen: Where to accept clients.
         upstream: The server.
         observer_factory: Called with every new connection.
-        limits: Numbers and times.
+        options: Numbers and times, and what becomes of Host.
         listen_tls: Accept TLS with this context; None for plain TCP.
         upstream_tls: Context for an upstream that speaks TLS; None for the default one.
-        host_header: Whether Host is passed as sent; see `debbie_otel.wire.request_head`.
         strict: For tests: `stop` raises what observers raised, as an ExceptionGroup.
 
     Attributes:
@@ -87,20 +88,20 @@ class Tap:
         upstream: Upstream,
         observer_factory: Callable[[ClientConnection], ByteObserver],
         *,
-        limits: TapLimits | None = None,
+        options: TapOptions | None = None,
         listen_tls: ssl.SSLContext | None = None,
         upstream_tls: ssl.SSLContext | None = None,
-        host_header: HostHeader = "auto",
         strict: bool = False,
     ) -> None:
         self.counters = TapCounters()
         self._listen = listen
         self._upstream = upstream
         self._observer_factory = observer_factory
-        self._limits = limits or TapLimits()
-        self.head_timeout = self._limits.head_timeout
+        self._options = options or TapOptions()
+        self.head_timeout = self._options.head_timeout
         self._listen_tls = listen_tls
-        self.dialer = Dialer(upstream, upstream_tls, self._limits.connect_timeout)
+        self.dialer = Dialer(upstream, upstream_tls, self._options.connect_timeout)
+        host_header = self._options.host_header
         named = host_header == "upstream" or (
             host_header == "auto" and upstream.tls and upstream.named
         )
@@ -151,7 +152,7 @@ class Tap:
         """
         loop = asyncio.get_running_loop()
         self._stopping = False
-        timeout = self._limits.head_timeout if self._listen_tls is not None else None
+        timeout = self._options.head_timeout if self._listen_tls is not None else None
         try:
             if self._listen.path is not None:
                 self._server = await loop.create_unix_server(
@@ -212,7 +213,7 @@ class Tap:
             self._refused.add(connection)
             connection.client.abort()
             return "the proxy has ended"
-        limit = self._limits.max_connections
+        limit = self._options.max_connections
         if len(self._connections) >= limit:
             self.counters.refused += 1
             self._refused.add(connection)
@@ -255,7 +256,7 @@ class Tap:
         try:
             await self.dialer.connect(lambda: connection.upstream)
         except TimeoutError:
-            self._unreachable(connection, f"no answer in {self._limits.connect_timeout:g} s")
+            self._unreachable(connection, f"no answer in {self._options.connect_timeout:g} s")
         except (OSError, ssl.CertificateError) as error:
             self._unreachable(connection, _text(error))
 

@@ -12,8 +12,8 @@ import logging
 from enum import Enum, auto
 from typing import Protocol
 
-from debbie_otel.transports.tap.direction import ByteObserver
 from debbie_otel.transports.tap.endpoint import Endpoint
+from debbie_otel.transports.tap.forwarding import ByteObserver
 from debbie_otel.transports.tap.splice import SplicedConnection
 from debbie_otel.wire.request_head import RequestRewriter, end_of_head
 

@@ -10,8 +10,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from debbie_otel.transports.tap.direction import ByteObserver, Direction
 from debbie_otel.transports.tap.endpoint import Endpoint
+from debbie_otel.transports.tap.forwarding import ByteObserver, Direction
 from debbie_otel.wire.direction import MessageDirection
 
 

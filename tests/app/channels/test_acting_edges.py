@@ -17,8 +17,8 @@ from websockets.utils import accept_key
 
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.errors import ChannelError, RecoveredFirst
-from debbie_otel.intervention.events import Done
 from debbie_otel.intervention.recovery import EVENTS, RecoveryWatch
+from debbie_otel.intervention.steps import Done
 from debbie_otel.session.events import Event, ToolEnded
 from tests.app.channels.restarts import Sessions, open_call, plan, started
 from tests.integration.flaky import Flaky, stage, told

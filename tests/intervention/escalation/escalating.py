@@ -9,7 +9,7 @@ from typing import Any
 from debbie_otel.app.clock import wall_clock
 from debbie_otel.detection.alerts import AnomalyAlert
 from debbie_otel.intervention.escalation import Escalator
-from debbie_otel.intervention.settings import EscalationSettings, WebhookSettings
+from debbie_otel.intervention.intervention_config import EscalationSettings, WebhookSettings
 from tests.intervention.receiver import Receiver
 from tests.intervention.told import failed, gone
 

@@ -15,7 +15,7 @@ import pytest
 
 from debbie_otel.app.clock import wall_clock
 from debbie_otel.intervention.escalation import Escalator
-from debbie_otel.intervention.settings import EscalationSettings
+from debbie_otel.intervention.intervention_config import EscalationSettings
 from tests.intervention.receiver import receiving
 from tests.intervention.told import alert, failed, gone
 from tests.telemetry.collector import free_port

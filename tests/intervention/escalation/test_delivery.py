@@ -15,7 +15,7 @@ from debbie_otel.app.clock import wall_clock
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.intervention.escalation import Escalator
 from debbie_otel.intervention.escalation.delivery import MAX_WAITING
-from debbie_otel.intervention.settings import EscalationSettings, WebhookSettings
+from debbie_otel.intervention.intervention_config import EscalationSettings, WebhookSettings
 from tests.intervention.escalation.escalating import ENVIRON, SECRET, escalating, hook, tell
 from tests.intervention.receiver import receiving
 from tests.intervention.told import alert

@@ -9,7 +9,7 @@ import pytest
 
 from debbie_otel.intervention.escalation import Failed
 from debbie_otel.intervention.escalation.webhook import alert_id
-from debbie_otel.intervention.settings import WebhookSettings
+from debbie_otel.intervention.intervention_config import WebhookSettings
 from tests.intervention.escalation.escalating import escalating, hook, tell
 from tests.intervention.receiver import receiving
 from tests.intervention.told import alert, gone

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from debbie_otel.detection.alerts import AnomalyAlert
+from debbie_otel.intervention.intervention_config import ScriptSettings
 from debbie_otel.intervention.sandbox import ScriptOutcome
-from debbie_otel.intervention.settings import ScriptSettings
 from debbie_otel.intervention.snapshot import SessionSnapshot
 from debbie_otel.intervention.strategies.python_script import ScriptStrategy
 from debbie_otel.session.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from debbie_otel.intervention.events import DoneKind
+from debbie_otel.intervention.steps import DoneKind
 from debbie_otel.intervention.strategies.prompt_injection import inject_prompt
 from tests.intervention.stage import HUNG, LivePlay
 from tests.session.openings import ACP_START, CODEX_START, MCP_TOOL, START

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from debbie_otel.intervention.settings import ScriptSettings
+from debbie_otel.intervention.intervention_config import ScriptSettings
 from debbie_otel.intervention.strategies import python_script
 from debbie_otel.intervention.strategies.python_script import BUILT_IN, ScriptStrategy, find_script
 from tests.intervention.scripts.running import (

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from debbie_otel.intervention.channel import Channel
-from debbie_otel.intervention.events import DoneKind
+from debbie_otel.intervention.steps import DoneKind
 from debbie_otel.intervention.strategies.session_restart import restart_plan, restart_session
 from tests.intervention.stage import HUNG, LivePlay
 from tests.session.openings import ACP_START, CODEX_START, START

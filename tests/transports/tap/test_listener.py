@@ -12,7 +12,7 @@ from websockets.frames import Opcode
 
 from debbie_otel.errors import ConfigurationError
 from debbie_otel.transports.addresses import parse_listen
-from debbie_otel.transports.tap.listener import Tap
+from debbie_otel.transports.tap.listener import Tap, TapOptions
 from debbie_otel.wire.direction import MessageDirection
 from debbie_otel.wire.observer import (
     CloseSeen,
@@ -242,7 +242,7 @@ async def test_the_observer_sees_exactly_what_passed() -> None:
 
 async def test_root_target_and_host_are_rewritten_only_where_configured() -> None:
     sent = REQUEST.replace(b"/ws?a=1&b=%2F%20x", b"/")
-    async with rig("/ws?token=1", host_header="upstream") as it:
+    async with rig("/ws?token=1", options=TapOptions(host_header="upstream")) as it:
         port = it.listener.getsockname()[1]
         wanted = sent.replace(b"GET / ", b"GET /ws?token=1 ")
         wanted = wanted.replace(b"agent.example:1234", b"127.0.0.1:%d" % port)

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from debbie_otel.transports.addresses import parse_listen, parse_upstream
-from debbie_otel.transports.tap.listener import Tap, TapLimits
+from debbie_otel.transports.tap.listener import Tap, TapOptions
 from tests.transports.raw import (
     REQUEST,
     Watcher,
@@ -68,7 +68,7 @@ async def test_an_upstream_that_does_not_answer_in_time_is_a_502() -> None:
             parse_listen("127.0.0.1:0"),
             upstream_of(full),
             Watcher(),
-            limits=TapLimits(connect_timeout=0.1),
+            options=TapOptions(connect_timeout=0.1),
             strict=True,
         )
         async with tap:
@@ -81,11 +81,11 @@ async def test_a_client_without_a_complete_head_is_closed_but_never_an_upgraded_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with rig(limits=TapLimits(head_timeout=0.1)) as it:
+    async with rig(options=TapOptions(head_timeout=0.1)) as it:
         await it.passes(REQUEST[:-2])
         assert await it.client.receive_until_end() == b""
         assert await it.watcher.wait_closed() == "no complete request head within 0.1 s"
-    async with rig(limits=TapLimits(head_timeout=0.1)) as it:
+    async with rig(options=TapOptions(head_timeout=0.1)) as it:
         await it.upgrade()
         loop = asyncio.get_running_loop()
         late = loop.create_future()
@@ -96,14 +96,14 @@ async def test_a_client_without_a_complete_head_is_closed_but_never_an_upgraded_
 
 async def test_unreachable_upstream_and_a_client_that_never_asks() -> None:
     upstream = parse_upstream(f"ws://127.0.0.1:{closed_port()}")
-    limits = TapLimits(head_timeout=0.1)
-    async with Tap(parse_listen(":0"), upstream, Watcher(), limits=limits, strict=True) as tap:
+    options = TapOptions(head_timeout=0.1)
+    async with Tap(parse_listen(":0"), upstream, Watcher(), options=options, strict=True) as tap:
         with contextlib.closing(await connect(tap)) as client:
             assert (await client.receive_until_end()).startswith(b"HTTP/1.1 502 ")
 
 
 async def test_connections_beyond_the_maximum_get_a_503() -> None:
-    async with rig(limits=TapLimits(max_connections=1)) as it:
+    async with rig(options=TapOptions(max_connections=1)) as it:
         await it.upgrade()
         with contextlib.closing(await connect(it.tap)) as second:
             await second.send(REQUEST)
@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_while_the_upstream_is_being_connected() -> N
 
 
 async def test_clients_that_are_refused_are_bounded_too() -> None:
-    async with rig(limits=TapLimits(max_connections=1)) as it:
+    async with rig(options=TapOptions(max_connections=1)) as it:
         with contextlib.closing(await connect(it.tap)) as silent:
             await until(lambda: len(it.tap._refused) == 1)
             third = await connect(it.tap)
