@@ -96,6 +96,17 @@ async def test_an_agent_that_is_alive_is_looked_at_as_often_as_it_takes() -> Non
     assert looks == 3001
 
 
+async def test_a_connection_that_has_just_ended_is_a_result_and_no_exception() -> None:
+    stage = Stage()
+
+    async def ended(_: Attempt) -> Done:
+        raise ChannelError("the connection is closed")
+
+    stage.knows("a", ended)
+    assert await stage.run("a") == ["a failure unreachable"] * 3 + ["escalate escalated"]
+    assert stage.records[0].detail == "the connection is closed"
+
+
 async def test_after_so_many_failures_a_person_is_told() -> None:
     stage = Stage(escalation_threshold=3)
     stage.fails("a")
