@@ -163,3 +163,38 @@ async def test_what_the_client_and_the_server_see_of_the_end(tmp_path: Path) -> 
                     await asyncio.sleep(0)
     assert (ended.code, ended.err) == (0, [])
     assert ended.seconds < 2
+
+
+# -- clients that leave in the midst of a flood ----------------------------------------------------
+
+
+async def flooding(connection: ServerConnection) -> None:
+    """Send without end, however slowly the client reads."""
+    text = json.dumps({"jsonrpc": "2.0", "method": "news", "params": {"text": "x" * 60_000}})
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await connection.send(text)
+
+
+@pytest.mark.parametrize("how", ["abort", "half close", "stays and does not read"])
+async def test_a_client_that_leaves_in_mid_flood_does_not_hold_up_the_end(
+    how: str, tmp_path: Path
+) -> None:
+    async with serve(flooding, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with proxy_command(f"ws://127.0.0.1:{port}/ws", data_dir=tmp_path) as proxy:
+            clients = [
+                await connect(proxy.url, proxy=None, compression=None, max_queue=1)
+                for _ in range(4)
+            ]
+            for client in clients:
+                await client.recv()
+                if how == "abort":
+                    client.transport.abort()
+                elif how == "half close":
+                    client.transport.write_eof()
+            ended = await proxy.end()
+            for client in clients:
+                client.transport.abort()
+    assert ended.code == 0
+    assert ended.seconds < IN_TIME
