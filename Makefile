@@ -11,7 +11,7 @@ PIP := $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 LOWEST := .venv-lowest
 # Parts of the tests in which a runtime dependency, or a version of one, can make a difference.
 LOWEST_TESTS := app cli demo detection integration integrations intervention report session \
-	telemetry transports wire test_examples.py test_sdk_private.py
+	telemetry transports wire test_examples.py compat/test_sdk_private.py
 # With the build tools installed beforehand and no isolation, they are pinned as well.
 BUILD_TOOLS := hatchling editables
 

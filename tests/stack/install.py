@@ -145,10 +145,29 @@ def _debian(package: str, version: str) -> Callable[[Work, Path], None]:
         work.run("apt-get", "download", "-qq", f"{package}={candidate}")
         (archive,) = work.folder.glob("*.deb")
         work.run("dpkg-deb", "--extract", str(archive), "unpacked")
+        _share(work.folder / "unpacked" / "usr" / "share" / "prometheus")
         for found in sorted((work.folder / "unpacked" / "usr" / "bin").iterdir()):
             shutil.move(found, into / found.name)
 
     return make
+
+
+_SHARE = Path("/usr/share/prometheus")
+
+
+def _share(unpacked: Path) -> None:
+    """Put files where the programs look for them, by a path that is built in.
+
+    Alertmanager does not start without its templates.
+    """
+    for found in unpacked.rglob("*.tmpl"):
+        place = _SHARE / found.relative_to(unpacked)
+        if place.exists():
+            continue
+        if os.geteuid() != 0:
+            raise Unavailable(f"{place} is missing, and only root can make it")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, place)
 
 
 def _candidate(work: Work, package: str) -> str:
@@ -205,7 +224,12 @@ def recipes(build_seconds: float) -> list[Recipe]:
         Recipe("compose-spec", f"{COMPOSE} {_digest(LOADER)}", 180, _compose_spec),
         Recipe("grafana-schema", grafana_types.PIN, 120, _grafana_schema),
         Recipe("prometheus", "2.42.0", 180, _debian("prometheus", "2.42.0")),
-        Recipe("alertmanager", "0.25.0", 180, _debian("prometheus-alertmanager", "0.25.0")),
+        Recipe(
+            "alertmanager",
+            "0.25.0 and templates",
+            180,
+            _debian("prometheus-alertmanager", "0.25.0"),
+        ),
         Recipe("collector", f"{COLLECTOR} {_digest(MANIFEST)}", build_seconds, _collector),
         Recipe("jaeger", JAEGER, build_seconds, _jaeger),
     ]
